@@ -1,0 +1,57 @@
+# Every job by one word; `make` alone prints them. ARGS goes to the command: make study ARGS="study.trials=60"
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := requirements/$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu).txt
+INSTALLED := $(VENV)/.installed-$(notdir $(LOCK))
+
+.PHONY: help setup graphviz study smoke ui test test-slow lint format lock
+
+help:  ## print these words
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
+
+setup: $(INSTALLED) graphviz  ## make .venv with pinned dependencies, look for graphviz
+
+$(INSTALLED): $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "found $$($(PYTHON) --version 2>&1); expected Python 3.11 to 3.13; name one: make setup PYTHON=python3.11"; exit 3; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+graphviz:
+	@command -v dot >/dev/null || \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get -qq update && apt-get -qq install -y graphviz >/dev/null; \
+	elif command -v brew >/dev/null; then brew install --quiet graphviz; \
+	else echo "found no program dot; expected Graphviz, which draws the diagrams; install it (Debian: sudo apt-get install graphviz)"; exit 3; fi
+
+study: setup  ## run the study `pooling`, or go on with it
+	$(BIN)/poolstudy run pooling $(ARGS)
+
+smoke: setup  ## its twin of about a minute
+	$(BIN)/poolstudy run smoke $(ARGS)
+
+ui: setup  ## open MLflow's pages at the latest study's charts
+	$(BIN)/poolstudy ui $(ARGS)
+
+test: setup  ## the fast tests
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: setup  ## the slow tests: whole studies, the browser
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: setup  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup  ## put the formatting right
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock:  ## pin the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate -q -o requirements/cpu.txt
+	uv pip compile pyproject.toml --extra dev --extra gpu --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate -q -o requirements/gpu.txt

@@ -1,0 +1,1 @@
+"""poolstudy: average or max pooling? A tracked hyperparameter study of small CNNs."""

@@ -1,0 +1,7 @@
+"""`python -m poolstudy`."""
+
+import sys
+
+from poolstudy.cli import main
+
+sys.exit(main())

@@ -1,0 +1,90 @@
+"""The command line: reads it, calls, prints. Everything heavy is imported where it is needed."""
+
+import argparse
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from poolstudy.errors import PoolstudyError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from poolstudy.config import StudyConfig
+    from poolstudy.study import Outcome
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code: 0 done, 1 no, 2 bad usage, 3 something is missing."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except PoolstudyError as error:
+        print(f"poolstudy: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("poolstudy: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="poolstudy", description="Average or max pooling? A tracked hyperparameter study of small CNNs."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run a study, or go on with one", description=_run.__doc__)
+    run.add_argument("experiment", help="a folder of experiments/, or the path of a YAML file")
+    run.add_argument("overrides", nargs="*", metavar="key=value", help="such as training.epochs=20 or space=wide")
+    run.set_defaults(command=_run)
+    ui = commands.add_parser("ui", help="open MLflow's pages at the study's charts", description=_ui.__doc__)
+    ui.add_argument("study", nargs="?", help="which study; the latest one if left out")
+    ui.add_argument("--port", type=int, default=5000, help="port on this machine (%(default)s)")
+    ui.set_defaults(command=_ui)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Trains the trials of a study; run again, it goes on where it stopped."""
+    from rich.console import Console
+
+    from poolstudy.config import find_root, load_config
+
+    root = find_root(Path.cwd())
+    config = load_config(options.experiment, options.overrides, root)
+    from poolstudy.study import run_study
+
+    console = Console(highlight=False)
+    outcome = run_study(config, root, console)
+    _print_outcome(console, config, outcome)
+    if outcome.interrupted:
+        console.print("Interrupted. The same command goes on from here.")
+        return 128 + outcome.interrupted
+    return 0
+
+
+def _print_outcome(console: "Console", config: "StudyConfig", outcome: "Outcome") -> None:
+    from poolstudy.display import leaderboard
+
+    console.print(leaderboard(outcome.ended[:5], config.study.objective.metric))
+    if outcome.exhausted:
+        console.print(f"The space holds no other configuration: ended with {len(outcome.ended)} trials.")
+    if outcome.ended:
+        console.print(f"Best run: {outcome.ended[0].run_id}", soft_wrap=True)
+    console.print(f"See the trials side by side: make ui, then {outcome.dashboard}", soft_wrap=True)
+
+
+def _ui(options: argparse.Namespace) -> int:
+    """Starts MLflow's pages on this machine and prints the link to the study's charts."""
+    from poolstudy.config import find_root
+    from poolstudy.ui import open_browser, serving
+
+    with serving(find_root(Path.cwd()), options.study, options.port) as link:
+        print(f"{link}\nCtrl-C ends it.", flush=True)
+        open_browser(link)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            return 0
+    return 0

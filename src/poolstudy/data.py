@@ -1,0 +1,227 @@
+"""The images: found or downloaded, verified, split as the notebook did, kept as uint8.
+
+Formats: IDX (Y. LeCun, http://yann.lecun.com/exdb/mnist: big-endian magic, dimensions, bytes) and
+scikit-learn's embedded digits.
+"""
+
+import gzip
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolstudy.errors import ConfigurationError, DataError
+from poolstudy.files import replacing
+from poolstudy.records import DataIdentity
+from poolstudy.sources import DataFile, DigitsData, IdxData
+
+Bytes = NDArray[np.uint8]
+Progress = Callable[[str, int, int | None], None]
+"""Told (file, bytes so far, bytes in all or None) while a file is downloaded."""
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """What a search may see: training and validation images, never the test images.
+
+    Attributes:
+        train_images: (N, rows, columns, channels), uint8, 0 to 255.
+        train_labels: (N,), uint8.
+        validation_images, validation_labels: likewise.
+        identity: says which data these are.
+    """
+
+    train_images: Bytes
+    train_labels: Bytes
+    validation_images: Bytes
+    validation_labels: Bytes
+    identity: DataIdentity
+
+    def save(self, folder: Path) -> Path:
+        """Writes the arrays where worker processes map them into memory, all sharing one copy."""
+        for name in _ARRAYS:
+            with replacing(folder / f"{name}.npy") as file:
+                np.save(file, getattr(self, name))
+        with replacing(folder / "identity.json") as file:
+            file.write_text(self.identity.model_dump_json())
+        return folder
+
+    @classmethod
+    def open(cls, folder: Path) -> "SearchData":
+        """The saved arrays, read-only and mapped from disk."""
+        identity = DataIdentity.model_validate_json((folder / "identity.json").read_text())
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+        return cls(**arrays, identity=identity)
+
+
+_ARRAYS = ("train_images", "train_labels", "validation_images", "validation_labels")
+
+
+def scaled(images: Bytes) -> NDArray[np.float32]:
+    """uint8 0 to 255 as float32 0 to 1, as the networks take them."""
+    return images.astype(np.float32) / np.float32(255)
+
+
+def load_search_data(
+    section: IdxData | DigitsData, root: Path, progress: Progress = lambda *_: None
+) -> SearchData:
+    """Finds (or downloads) the data, verifies them and splits them.
+
+    The split is scikit-learn's `train_test_split(test_size=validation_fraction,
+    random_state=split_seed)`; `train_limit` then keeps the first images of the training part.
+
+    Args:
+        root: what relative folders are relative to.
+
+    Raises:
+        ConfigurationError: `train_limit` asks for more images than there are.
+        DataError: no data, a damaged file, or images and labels that do not fit together.
+    """
+    images, labels = _digits() if section.format == "digits" else _idx_pair(section, root, progress)
+    if images.shape[1:] != section.image_shape:
+        raise DataError(f"images of shape {images.shape[1:]}", f"{section.image_shape}", "check data.image_shape")
+    if len(images) != len(labels):
+        raise DataError(f"{len(images)} images and {len(labels)} labels", "as many", "replace the files")
+    if labels.max() >= len(section.class_names):
+        raise DataError(f"label {labels.max()}", f"below {len(section.class_names)}", "check data.class_names")
+    return _split(section, images, labels)
+
+
+def _split(section: IdxData | DigitsData, images: Bytes, labels: Bytes) -> SearchData:
+    from sklearn.model_selection import train_test_split  # a second to import
+
+    train, validation = train_test_split(
+        np.arange(len(images)), test_size=section.validation_fraction, random_state=section.split_seed
+    )
+    limit = section.train_limit or len(train)
+    if limit > len(train):
+        raise ConfigurationError(
+            f"data.train_limit={limit}", f"at most {len(train)}, the training images there are", "lower it"
+        )
+    train = train[:limit]
+    parts = (images[train], labels[train], images[validation], labels[validation])
+    identity = DataIdentity(
+        name=section.name,
+        digest=digest(*parts, train, validation),
+        image_shape=section.image_shape,
+        class_names=section.class_names,
+        train_images=len(train),
+        validation_images=len(validation),
+        validation_fraction=section.validation_fraction,
+        split_seed=section.split_seed,
+    )
+    return SearchData(*parts, identity=identity)
+
+
+def digest(*arrays: NDArray[np.generic]) -> str:
+    """SHA-256 over dtype, shape and every byte of each array, in order."""
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(f"{array.dtype.newbyteorder('<').str}{array.shape}".encode())
+        total.update(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).data)
+    return total.hexdigest()
+
+
+def _digits() -> tuple[Bytes, Bytes]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    # Their 17 grey levels, 0 to 16, spread over a byte as evenly as whole numbers allow.
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    return images, digits.target.astype(np.uint8)
+
+
+def _idx_pair(section: IdxData, root: Path, progress: Progress) -> tuple[Bytes, Bytes]:
+    files = section.images, section.labels
+    folder = _find(section, root) or _download(section, root, progress)
+    images, labels = (_read_idx(folder / entry.file, entry) for entry in files)
+    return images.reshape(*images.shape[:3], -1) if images.ndim >= 3 else images, labels
+
+
+def _find(section: IdxData, root: Path) -> Path | None:
+    """The folder that holds the files. One that was named must; of the others the first that does."""
+    for source, name in (("data.path", section.path), ("POOLSTUDY_DATA", os.environ.get("POOLSTUDY_DATA"))):
+        if name:
+            folder = _resolve(name, root)
+            for entry in (section.images, section.labels):
+                if not (folder / entry.file).is_file():
+                    raise DataError(f"no {entry.file} in {folder}", f"it there, from {source}", f"correct {source}")
+            return folder
+    for name in section.search:
+        folder = _resolve(name, root)
+        if all((folder / entry.file).is_file() for entry in (section.images, section.labels)):
+            return folder
+    return None
+
+
+def _resolve(name: str, root: Path) -> Path:
+    return (root / Path(name).expanduser()).resolve()
+
+
+def _read_idx(path: Path, entry: DataFile) -> Bytes:
+    """One IDX file of bytes, its checksum verified first."""
+    try:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}", "a readable file", "mend its permissions") from None
+    found = hashlib.sha256(packed).hexdigest()
+    remedy = "delete it and run again to download it, or name another folder by data.path"
+    if found != entry.sha256:
+        raise DataError(f"{path} has SHA-256 {found[:16]}…", f"{entry.sha256[:16]}…", remedy)
+    try:
+        content = gzip.decompress(packed)
+        dimensions = np.frombuffer(content, ">u4", count=content[3], offset=4).astype(int)
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(dimensions)
+    except (OSError, EOFError, ValueError, IndexError) as error:
+        raise DataError(f"{path} is no IDX file of bytes ({error})", "one, gzipped", remedy) from None
+
+
+def _download(section: IdxData, root: Path, progress: Progress) -> Path:
+    """Fetches both files into the first folder of `search`, from the first mirror that has them."""
+    target = _resolve(section.search[0] if section.search else f"data/{section.name}", root)
+    for entry in (section.images, section.labels):
+        _download_file(section, entry, target, progress)
+    return target
+
+
+def _download_file(section: IdxData, entry: DataFile, target: Path, progress: Progress) -> None:
+    problems = []
+    for mirror in section.mirrors:
+        try:
+            with replacing(target / entry.file) as part:
+                _fetch(f"{mirror.rstrip('/')}/{entry.file}", part, entry.file, progress)
+                found = hashlib.sha256(part.read_bytes()).hexdigest()
+                if found == entry.sha256:
+                    return
+                part.unlink()
+                problems.append(f"{mirror}: SHA-256 {found[:16]}… instead of {entry.sha256[:16]}…")
+        except OSError as error:  # requests' errors are OSErrors as well
+            problems.append(f"{mirror}: {type(error).__name__}")
+    raise DataError(
+        f"no {section.name} in {', '.join(section.search) or 'data.search'}, and no download of {entry.file} "
+        f"({'; '.join(problems) or 'no mirrors are given'})",
+        "the files in one of these folders, or a mirror that answers",
+        f"put {section.images.file} and {section.labels.file} into {target}, or use data=digits",
+    )
+
+
+def _fetch(url: str, part: Path, name: str, progress: Progress) -> None:
+    import requests  # only who downloads pays for it
+    from requests.adapters import HTTPAdapter
+    from urllib3.util.retry import Retry
+
+    with requests.Session() as session:
+        retries = HTTPAdapter(max_retries=Retry(total=3, backoff_factor=0.5, status_forcelist=(500, 502, 503, 504)))
+        session.mount("http://", retries)
+        session.mount("https://", retries)
+        with session.get(url, stream=True, timeout=(5, 60)) as answer, part.open("wb") as file:
+            answer.raise_for_status()
+            length = answer.headers.get("Content-Length")
+            for chunk in answer.iter_content(1 << 18):
+                file.write(chunk)
+                progress(name, file.tell(), int(length) if length else None)
+

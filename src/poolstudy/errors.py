@@ -1,0 +1,70 @@
+"""The errors a user can meet, and the exit code each one ends the program with.
+
+PoolstudyError
+├── StudyStopped           1   the study ended short of what was asked
+├── ConfigurationError     2   what was asked cannot be done
+│   └── StudyMismatch      2   the study exists, and was asked for differently
+└── SurroundingsError      3   the machine lacks something
+    ├── DataError          3   images missing, damaged or inconsistent
+    ├── StoreError         3   a database or folder that cannot be used
+    ├── DeviceError        3   no usable GPU where one is required
+    ├── ProgramMissing     3   an external program (Graphviz' dot)
+    └── StudyBusy          3   another process works on this study
+
+TrialFailed stands apart: it ends one trial, never the program.
+"""
+
+
+class PoolstudyError(Exception):
+    """One line for the user: what was found, what was expected, what to do.
+
+    Args:
+        found: what came.
+        expected: what would have been right.
+        remedy: what to do now.
+    """
+
+    exit_code = 3
+
+    def __init__(self, found: str, expected: str, remedy: str) -> None:
+        super().__init__(f"{found}; expected {expected}; {remedy}")
+
+
+class StudyStopped(PoolstudyError):
+    exit_code = 1
+
+
+class ConfigurationError(PoolstudyError):
+    exit_code = 2
+
+
+class StudyMismatch(ConfigurationError):
+    pass
+
+
+class SurroundingsError(PoolstudyError):
+    pass
+
+
+class DataError(SurroundingsError):
+    pass
+
+
+class StoreError(SurroundingsError):
+    pass
+
+
+class DeviceError(SurroundingsError):
+    pass
+
+
+class ProgramMissing(SurroundingsError):
+    pass
+
+
+class StudyBusy(SurroundingsError):
+    pass
+
+
+class TrialFailed(Exception):
+    """This configuration cannot be trained (its loss is NaN, memory is short, …)."""

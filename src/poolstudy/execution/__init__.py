@@ -1,0 +1,44 @@
+"""Engines: where trials are trained. An engine takes tasks and gives events; it knows neither Optuna nor MLflow.
+
+`local.LocalEngine` is one: processes on this machine. Another needs the same four methods
+(`start`, `events`, `answer`, `close`).
+"""
+
+from dataclasses import dataclass
+
+from poolstudy.records import EpochRecord, TrialResult
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """An epoch ended; the worker waits for `answer`."""
+
+    key: int
+    record: EpochRecord
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The task ended in good order and its files are in its folder."""
+
+    key: int
+    result: TrialResult
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The task cannot be done; another try would fail as well."""
+
+    key: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker's process died or hung; another try may well succeed."""
+
+    key: int
+    reason: str
+
+
+Event = EpochEnded | Finished | Failed | Lost

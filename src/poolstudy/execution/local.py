@@ -1,0 +1,221 @@
+"""Worker processes on this machine: one per task, forked from a server that has loaded TensorFlow.
+
+A worker starts in some 0.02 s, nothing of one task can reach another, and one that hangs is ended.
+On the far side of the pipe `_work` runs the task; when this process dies, so does every worker.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import connection, forkserver
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from poolstudy.errors import TrialFailed
+from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
+from poolstudy.records import EpochRecord, TrialResult
+
+RunTask = Callable[[Any, Callable[[EpochRecord], bool]], TrialResult]
+"""Runs a task; calls back after each epoch and stops when the answer is True."""
+
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow"}
+
+
+@dataclass
+class _Worker:
+    process: ForkServerProcess
+    pipe: connection.Connection
+    began: float = field(default_factory=time.monotonic)
+
+
+class LocalEngine:
+    """Runs tasks in processes of their own.
+
+    Args:
+        run: what a worker does with a task; a module's function.
+        preload: the modules that the server loads once, before it is forked.
+        log: file for all that workers and server print.
+        threads: of numerical libraries in a worker.
+        task_timeout: seconds after which a task counts as hung; None: never.
+    """
+
+    def __init__(
+        self, run: RunTask, preload: list[str], log: Path, threads: int, task_timeout: float | None = None
+    ) -> None:
+        self._run = run
+        self._task_timeout = task_timeout
+        self._workers: dict[int, _Worker] = {}
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(preload)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        variables = _QUIET | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+        with _environment(variables), _output_to(log):
+            forkserver.ensure_running()  # it loads TensorFlow while this process goes on
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """What `function` returns in a process of its own.
+
+        Raises:
+            ChildProcessError: the process died, or the function raised.
+        """
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_call, args=(function, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        try:
+            return ours.recv()
+        except EOFError:
+            process.join()
+            raise ChildProcessError(_death(process.exitcode)) from None
+
+    def start(self, key: int, task: Any) -> None:
+        """Starts a task; its events carry `key`."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(self._run, task, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        self._workers[key] = _Worker(process, ours)
+
+    def running(self) -> list[int]:
+        """The keys of the tasks that have not ended."""
+        return list(self._workers)
+
+    def events(self, timeout: float) -> list[Event]:
+        """What has happened since the last call; waits up to `timeout` seconds for something."""
+        pipes = [worker.pipe for worker in self._workers.values()]
+        ready = set(connection.wait(pipes, timeout))
+        found = [self._receive(key, worker) for key, worker in self._workers.items() if worker.pipe in ready]
+        found += [self._hung(key, worker) for key, worker in self._workers.items() if worker.pipe not in ready]
+        events = [event for event in found if event is not None]
+        for event in events:
+            if not isinstance(event, EpochEnded):
+                self._reap(event.key)
+        return events
+
+    def answer(self, key: int, stop: bool) -> None:
+        """Lets the worker that reported an epoch go on, or stop in good order."""
+        with contextlib.suppress(OSError):  # it died meanwhile: `events` will say so
+            self._workers[key].pipe.send(stop)
+
+    def close(self) -> None:
+        """Ends every worker at once."""
+        for key in self.running():
+            self._workers[key].process.kill()
+            self._reap(key)
+
+    def _receive(self, key: int, worker: _Worker) -> Event | None:
+        try:
+            kind, content = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            return Lost(key, _death(worker.process.exitcode))
+        events: dict[str, Callable[[int, Any], Event]] = {
+            "epoch": EpochEnded,
+            "finished": Finished,
+            "failed": Failed,
+        }
+        return events[kind](key, content)
+
+    def _hung(self, key: int, worker: _Worker) -> Event | None:
+        if self._task_timeout is None or time.monotonic() - worker.began < self._task_timeout:
+            return None
+        worker.process.kill()
+        return Lost(key, f"hung for more than {self._task_timeout:g} s")
+
+    def _reap(self, key: int) -> None:
+        worker = self._workers.pop(key)
+        worker.pipe.close()
+        worker.process.join(timeout=5)
+        if worker.process.exitcode is None:
+            worker.process.kill()
+            worker.process.join()
+        worker.process.close()
+
+
+def _death(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        with contextlib.suppress(ValueError):
+            return f"its process was ended by {signal.Signals(-exitcode).name}"
+    return f"its process ended with exit code {exitcode}"
+
+
+def _work(run: RunTask, task: Any, pipe: connection.Connection) -> None:
+    """A worker's whole life."""
+    _obey_parent()
+
+    def on_epoch(record: EpochRecord) -> bool:
+        pipe.send(("epoch", record))
+        return bool(pipe.recv())
+
+    try:
+        message = ("finished", run(task, on_epoch))
+    except TrialFailed as error:
+        message = ("failed", str(error))
+    except Exception as error:
+        traceback.print_exc()
+        message = ("failed", f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
+    pipe.send(message)
+    _leave()
+
+
+def _call(function: Callable[[], Any], pipe: connection.Connection) -> None:
+    _obey_parent()
+    pipe.send(function())
+    _leave()
+
+
+def _obey_parent() -> None:
+    """Ends with the parent, whatever ends it; leaves Ctrl-C to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _leave() -> None:
+    """Ends without TensorFlow's clean-up, which takes time and does nothing that the system does not."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update({name: value for name, value in variables.items() if before[name] is None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _output_to(log: Path) -> Iterator[None]:
+    """What is started in here prints to the log: descriptors 1 and 2 are inherited."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            for descriptor, target in zip(kept, (1, 2), strict=True):
+                os.dup2(descriptor, target)
+                os.close(descriptor)

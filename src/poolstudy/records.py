@@ -1,0 +1,149 @@
+"""What is asked of a trial, and what comes out of it: values that travel between processes."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from poolstudy.space import Frozen, HyperParameters
+
+StopReason = Literal["epochs", "early_stopping", "pruned"]
+State = Literal["complete", "pruned", "failed", "lost", "interrupted"]
+
+
+class TrainingSettings(Frozen):
+    """How every trial of a study is trained.
+
+    Attributes:
+        epochs: at most so many.
+        patience: epochs without a lower validation loss before training stops.
+        dense_units: units of the hidden dense layer.
+        deterministic: ask TensorFlow for deterministic operations (matters on a GPU).
+    """
+
+    epochs: Annotated[int, Field(ge=1)] = 10
+    patience: Annotated[int, Field(ge=1)] = 2
+    dense_units: Annotated[int, Field(ge=1)] = 100
+    deterministic: bool = False
+
+
+class DataIdentity(Frozen):
+    """Which images a trial was trained and validated on.
+
+    Attributes:
+        digest: SHA-256 over every byte of images, labels and split indices.
+        image_shape: rows, columns, channels.
+        class_names: by label, from 0.
+        train_images, validation_images: how many.
+    """
+
+    name: str
+    digest: str
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    train_images: int
+    validation_images: int
+    validation_fraction: float
+    split_seed: int
+
+
+class TrialSpec(Frozen):
+    """All it takes to run a trial again, on the same data and software."""
+
+    study: str
+    slot: int
+    seed: int
+    hyperparameters: HyperParameters
+    training: TrainingSettings
+    data: DataIdentity
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON: sorted keys, no blanks."""
+        return digest_of(self.model_dump(mode="json"))
+
+
+class EpochRecord(Frozen):
+    """One epoch, counted from 1; `seconds` covers training and validation."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+
+class TrialResult(Frozen):
+    """What a trial that ended in good order reached.
+
+    Attributes:
+        history: the epochs, in order.
+        best_epoch: the first epoch of least validation loss; its weights were kept.
+        weights_digest: SHA-256 over names, shapes, dtypes and bytes of those weights.
+        untrained_digest: the same of the weights this trial began with.
+        train_seconds: sum of the epochs' seconds.
+        images_per_second: training images over the epochs' seconds.
+    """
+
+    history: Annotated[tuple[EpochRecord, ...], Field(min_length=1)]
+    best_epoch: int
+    stop_reason: StopReason
+    parameter_count: int
+    weights_digest: str
+    untrained_digest: str
+    train_seconds: float
+    images_per_second: float
+
+    @model_validator(mode="after")
+    def _best_is_least_loss(self) -> Self:
+        if self.best_epoch != best_epoch(self.history):
+            raise ValueError(f"best_epoch {self.best_epoch} is not the epoch of least val_loss")
+        return self
+
+    @property
+    def best(self) -> EpochRecord:
+        return self.history[self.best_epoch - 1]
+
+    def metrics(self) -> dict[str, float]:
+        """The metrics that are logged once, by their public names."""
+        return {
+            "best_epoch": self.best_epoch,
+            "best_val_loss": self.best.val_loss,
+            "best_val_accuracy": self.best.val_accuracy,
+            "parameter_count": self.parameter_count,
+            "train_seconds": self.train_seconds,
+            "images_per_second": self.images_per_second,
+        }
+
+
+class Ended(Frozen):
+    """A trial that counts in the ledger, and what it reached."""
+
+    slot: int
+    state: Literal["complete", "pruned"]
+    objective: float
+    run_id: str
+    hyperparameters: HyperParameters
+
+
+def best_epoch(history: tuple[EpochRecord, ...]) -> int:
+    """The first epoch of least validation loss, as early stopping has it."""
+    return min(history, key=lambda record: record.val_loss).epoch
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a JSON value in canonical form.
+
+    Raises:
+        ValueError: a NaN or an infinity, which JSON does not know.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def seed_of(*origin: int) -> int:
+    """A seed below 2**31 drawn from other whole numbers, such as a study's seed and a slot."""
+    return int(np.random.SeedSequence(origin).generate_state(1)[0] >> 1)

@@ -1,0 +1,367 @@
+"""The ledger's first book: Optuna asks and remembers. Nothing else here knows Optuna.
+
+Every attempt at a slot is one Optuna trial; its user attributes are `ledger` (slot, attempt, spec),
+`run_id`, `state`, `reason`, `objective`. A configuration seen before is a trial of its own with
+`duplicate_of`, and no slot.
+"""
+
+import random
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from poolstudy.config import StudyConfig
+from poolstudy.errors import StoreError, StudyMismatch
+from poolstudy.files import replacing
+from poolstudy.records import DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of
+from poolstudy.space import Choices, FloatRange, HyperParameters, IntRange, Value
+
+_STATES: dict[State, TrialState] = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+    "lost": TrialState.FAIL,
+    "interrupted": TrialState.FAIL,
+}
+_DUPLICATES_IN_A_ROW = 10  # then an unseen configuration is drawn at random
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a slot; `number` is its Optuna trial, `retry` 0 for the first try."""
+
+    number: int
+    slot: int
+    retry: int
+    spec: TrialSpec
+
+    @property
+    def name(self) -> str:
+        """The run's name in MLflow."""
+        return f"trial-{self.slot:04d}" + (f"-retry-{self.retry}" if self.retry else "")
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """An attempt that the last coordinator left open."""
+
+    number: int
+    run_id: str | None
+
+
+class Search:
+    """The trials of one study.
+
+    Args:
+        database: SQLite file; made when it is not there.
+        data: what the trials will be trained on.
+
+    Raises:
+        StudyMismatch: the study exists with other settings.
+        StoreError: the database cannot be used.
+    """
+
+    def __init__(self, database: Path, config: StudyConfig, data: DataIdentity) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._config = config
+        self._data = data
+        self._live: dict[int, optuna.Trial] = {}
+        self._waiting_duplicates: list[tuple[int, HyperParameters]] = []
+        self._duplicates_in_a_row = 0
+        self._study = _open(database, config)
+        self._check_fingerprint()
+        self._seen: dict[HyperParameters, int] = {}
+        self._asks = 0
+        self._slots: dict[int, list[FrozenTrial]] = {}
+        self._read()
+
+    # What the study is
+
+    def _check_fingerprint(self) -> None:
+        asked = self._config.fingerprint() | {"data.digest": self._data.digest}
+        known = self._study.user_attrs.get("fingerprint")
+        if known is None:
+            self._study.set_user_attr("fingerprint", asked)
+            return
+        missing = "nothing"
+        differing = [
+            f"{key} is {known.get(key, missing)}, asked for {asked.get(key, missing)}"
+            for key in sorted(known.keys() | asked.keys())
+            if known.get(key, missing) != asked.get(key, missing)
+        ]
+        if differing:
+            name = self._config.study.name
+            raise StudyMismatch(
+                f"study {name} exists with other settings ({'; '.join(differing)})",
+                "the same settings to continue it (trials, timeout and execution may change)",
+                f"undo the change, or start another study with study.name={name}-2",
+            )
+
+    def _read(self) -> None:
+        for trial in self._study.get_trials(deepcopy=False):
+            if "duplicate_of" in trial.user_attrs:
+                self._asks += 1
+            if ledger := trial.user_attrs.get("ledger"):
+                self._slots.setdefault(ledger["slot"], []).append(trial)
+                if ledger["retry"] == 0:
+                    self._asks += 1
+                    spec = TrialSpec.model_validate(ledger["spec"])
+                    self._seen[spec.hyperparameters] = trial.number
+
+    # After an interruption
+
+    def unfinished(self) -> Iterator[Unfinished]:
+        """Attempts that were left open; each is to be settled by `end`.
+
+        Trials that never became an attempt are closed on the way.
+        """
+        while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self._study.ask()  # queued for an attempt that was never made
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if "ledger" in trial.user_attrs:
+                yield Unfinished(trial.number, trial.user_attrs.get("run_id"))
+            elif "duplicate_of" in trial.user_attrs:
+                self._settle_duplicate(trial.number, trial.user_attrs["duplicate_of"])
+            else:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+
+    # Asking
+
+    def next_attempt(self, retries: int) -> Attempt | None:
+        """The next thing to train: a slot to try again, or else a configuration never seen.
+
+        Args:
+            retries: how often a lost slot is tried again; an interrupted one always is.
+
+        Returns:
+            None when the space holds nothing new.
+        """
+        for slot, trials in sorted(self._slots.items()):
+            states = [_state(trial) for trial in trials]
+            if states[-1] == "interrupted" or (states[-1] == "lost" and states.count("lost") <= retries):
+                return self._retry(slot, trials)
+        return self._ask()
+
+    def _retry(self, slot: int, trials: list[FrozenTrial]) -> Attempt:
+        spec = TrialSpec.model_validate(trials[0].user_attrs["ledger"]["spec"])
+        ledger = {"slot": slot, "retry": len(trials), "spec": spec.model_dump(mode="json")}
+        self._study.enqueue_trial(trials[0].params, user_attrs={"ledger": ledger})
+        trial = self._study.ask()
+        self._suggest(trial)
+        return self._opened(trial, slot, len(trials), spec)
+
+    def _ask(self) -> Attempt | None:
+        while True:
+            planned = self._planned()
+            if planned is None:
+                return None
+            if planned:
+                self._study.enqueue_trial(planned)
+            self._study.sampler = _sampler(self._config, seed_of(self._config.study.seed, self._asks))
+            trial = self._study.ask()
+            self._asks += 1
+            flat = self._suggest(trial)
+            hyperparameters = self._config.space.hyperparameters(flat, **self._config.training.fixed)
+            if hyperparameters not in self._seen:
+                return self._open_slot(trial, hyperparameters)
+            self._duplicate(trial, hyperparameters)
+
+    def _planned(self) -> dict[str, Value] | None:
+        """What the next configuration must have; {} where the sampler may choose; None at the end."""
+        space, seed = self._config.space, self._config.study.seed
+        if self._config.sampler.name == "list":
+            listed = [space.project(trial) for trial in self._config.sampler.trials]
+            return self._first_unseen(listed)
+        size = space.size()
+        if self._config.sampler.name == "grid":
+            grid = list(space.every())
+            random.Random(seed).shuffle(grid)
+            return self._first_unseen(grid)
+        if size is not None and len(self._seen) >= size:
+            return None
+        if size is not None and self._duplicates_in_a_row >= _DUPLICATES_IN_A_ROW:
+            rest = list(space.every())
+            random.Random(seed_of(seed, self._asks)).shuffle(rest)
+            return self._first_unseen(rest)
+        if self._config.sampler.name == "tpe" and self._asks < self._config.sampler.n_startup_trials:
+            # The random start takes the poolings in turn: the question is which is better, so both get a fair share.
+            choices = space.pooling.choices
+            return {"pooling": choices[self._asks % len(choices)]}
+        return {}
+
+    def _first_unseen(self, flats: list[dict[str, Value]]) -> dict[str, Value] | None:
+        fixed = self._config.training.fixed
+        unseen = (flat for flat in flats if self._config.space.hyperparameters(flat, **fixed) not in self._seen)
+        return next(unseen, None)
+
+    def _suggest(self, trial: optuna.Trial) -> dict[str, Value]:
+        flat: dict[str, Value] = {}
+        for name, dimension in self._config.space.dimensions().items():
+            match dimension:
+                case Choices():
+                    flat[name] = trial.suggest_categorical(name, dimension.choices)
+                case IntRange():
+                    low, high = dimension.low, dimension.high
+                    flat[name] = trial.suggest_int(name, low, high, step=dimension.step, log=dimension.log)
+                case FloatRange():
+                    low, high = dimension.low, dimension.high
+                    flat[name] = trial.suggest_float(name, low, high, step=dimension.step, log=dimension.log)
+        return flat
+
+    def _open_slot(self, trial: optuna.Trial, hyperparameters: HyperParameters) -> Attempt:
+        slot = len(self._slots) + 1
+        spec = TrialSpec(
+            study=self._config.study.name,
+            slot=slot,
+            seed=seed_of(self._config.study.seed, slot),
+            hyperparameters=hyperparameters,
+            training=self._config.training.settings,
+            data=self._data,
+        )
+        trial.set_user_attr("ledger", {"slot": slot, "retry": 0, "spec": spec.model_dump(mode="json")})
+        self._seen[hyperparameters] = trial.number
+        self._duplicates_in_a_row = 0
+        return self._opened(trial, slot, 0, spec)
+
+    def _opened(self, trial: optuna.Trial, slot: int, retry: int, spec: TrialSpec) -> Attempt:
+        self._live[trial.number] = trial
+        self._remember(slot, trial.number)
+        return Attempt(trial.number, slot, retry, spec)
+
+    # Duplicates
+
+    def _duplicate(self, trial: optuna.Trial, hyperparameters: HyperParameters) -> None:
+        self._duplicates_in_a_row += 1
+        original = self._seen[hyperparameters]
+        trial.set_user_attr("duplicate_of", original)
+        if self._frozen(original).state is TrialState.RUNNING:
+            self._waiting_duplicates.append((trial.number, hyperparameters))
+        else:
+            self._settle_duplicate(trial.number, original)
+
+    def _settle_duplicate(self, number: int, original: int) -> None:
+        """Gives a duplicate the value that is known of its configuration, if one is."""
+        slot = self._frozen(original).user_attrs["ledger"]["slot"]
+        known = [trial.user_attrs.get("objective") for trial in self._slots[slot]]
+        objective = next((value for value in reversed(known) if value is not None), None)
+        if objective is None:
+            self._study.tell(number, state=TrialState.FAIL)
+        else:
+            self._study.tell(number, objective)
+
+    # While an attempt runs, and when it ends
+
+    def opened_run(self, attempt: Attempt, run_id: str) -> None:
+        """Notes the attempt's run in MLflow."""
+        self._live[attempt.number].set_user_attr("run_id", run_id)
+
+    def report(self, number: int, record: EpochRecord) -> bool:
+        """Notes an epoch; answers whether to prune the trial. After its last epoch there is nothing to save."""
+        trial = self._live[number]
+        trial.report(getattr(record, self._config.study.objective.epoch_metric), record.epoch)
+        return record.epoch < self._config.training.epochs and trial.should_prune()
+
+    def end(self, number: int, state: State, *, objective: float | None = None, reason: str = "") -> None:
+        """Closes an attempt, as the ledger says."""
+        storage, trial = self._study._storage, self._frozen(number)
+        for key, value in (("state", state), ("reason", reason), ("objective", objective)):
+            if value not in (None, ""):
+                storage.set_trial_user_attr(trial._trial_id, key, value)
+        value = objective if state == "complete" else None
+        self._study.tell(number, value, state=_STATES[state])
+        self._live.pop(number, None)
+        self._remember(trial.user_attrs["ledger"]["slot"], number)
+        for waiting in [entry for entry in self._waiting_duplicates if self._seen[entry[1]] == number]:
+            self._waiting_duplicates.remove(waiting)
+            self._settle_duplicate(waiting[0], number)
+
+    def objective(self, result: TrialResult) -> float:
+        return float(result.metrics()[self._config.study.objective.metric])
+
+    # Counting
+
+    def ended(self) -> list[Ended]:
+        """The trials that count, best first; complete ones before pruned ones."""
+        found = []
+        for slot, trials in self._slots.items():
+            trial = trials[-1]
+            state = _state(trial)
+            if state in ("complete", "pruned"):
+                spec = TrialSpec.model_validate(trial.user_attrs["ledger"]["spec"])
+                objective, run_id = trial.user_attrs["objective"], trial.user_attrs.get("run_id", "")
+                found.append(
+                    Ended(
+                        slot=slot,
+                        state=state,
+                        objective=objective,
+                        run_id=run_id,
+                        hyperparameters=spec.hyperparameters,
+                    )
+                )
+        sign = -1 if self._config.study.objective.direction == "maximize" else 1
+        return sorted(found, key=lambda one: (one.state == "pruned", sign * one.objective))
+
+    def _remember(self, slot: int, number: int) -> None:
+        trials = self._slots.setdefault(slot, [])
+        trials[:] = [trial for trial in trials if trial.number != number] + [self._frozen(number)]
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        storage = self._study._storage
+        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
+
+
+def _state(trial: FrozenTrial) -> State | None:
+    state: State | None = trial.user_attrs.get("state")
+    return state if trial.state.is_finished() else None
+
+
+def _open(database: Path, config: StudyConfig) -> optuna.Study:
+    try:
+        if not database.exists():
+            with replacing(database) as part:
+                _storage(part).engine.dispose()
+        return optuna.create_study(
+            storage=_storage(database),
+            study_name=config.study.name,
+            direction=config.study.objective.direction,
+            pruner=_pruner(config),
+            load_if_exists=True,
+        )
+    except (OSError, sqlite3.Error, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StoreError(
+            f"{database} cannot be used ({reason})", "an SQLite file that can be written", "mend it or move it away"
+        ) from None
+
+
+def _storage(database: Path) -> optuna.storages.RDBStorage:
+    return optuna.storages.RDBStorage(f"sqlite:///{database}", engine_kwargs={"connect_args": {"timeout": 60}})
+
+
+def _sampler(config: StudyConfig, seed: int) -> optuna.samplers.BaseSampler:
+    """A new sampler for each ask: Optuna does not store a sampler's state, so a seed must stand for it."""
+    settings: Any = config.sampler
+    if settings.name == "tpe":
+        return optuna.samplers.TPESampler(n_startup_trials=settings.n_startup_trials, seed=seed)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _pruner(config: StudyConfig) -> optuna.pruners.BasePruner:
+    match config.pruner.name:
+        case "median":
+            # Optuna counts steps from 0, we count epochs from 1.
+            return optuna.pruners.MedianPruner(config.pruner.n_startup_trials, config.pruner.n_warmup_steps + 1)
+        case "hyperband":
+            return optuna.pruners.HyperbandPruner(
+                min_resource=config.pruner.min_resource,
+                max_resource=config.training.epochs,
+                reduction_factor=config.pruner.reduction_factor,
+            )
+        case "none":
+            return optuna.pruners.NopPruner()

@@ -1,0 +1,339 @@
+"""Running a study: one coordinator asks Optuna, feeds the workers and writes MLflow.
+
+The order of writing makes the two books agree whenever the coordinator dies: an attempt is opened in
+Optuna, then in MLflow; it is closed in MLflow, then in Optuna. `_Coordinator._recover` reads from that.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from poolstudy import dashboard, worker
+from poolstudy.config import StudyConfig
+from poolstudy.data import SearchData, load_search_data
+from poolstudy.display import Display
+from poolstudy.errors import DeviceError, ProgramMissing, StoreError, StudyBusy, StudyStopped
+from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
+from poolstudy.execution.local import LocalEngine
+from poolstudy.records import Ended, State, TrialResult
+from poolstudy.search import Attempt, Search
+from poolstudy.tracking import Tracker, dashboard_link
+
+UI_SERVER = "http://127.0.0.1:5000"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a study stands when `run_study` returns.
+
+    Attributes:
+        ended: the trials that count, best first.
+        exhausted: the space held no configuration that had not been tried.
+        interrupted: the signal that stopped it, or None.
+        dashboard: its address, once `poolstudy ui` runs.
+    """
+
+    ended: list[Ended]
+    exhausted: bool
+    interrupted: int | None
+    dashboard: str
+
+
+def run_study(config: StudyConfig, root: Path, console: Console) -> Outcome:
+    """Runs a study until its trials are done, or goes on with one that was stopped.
+
+    Args:
+        root: the project's folder; its mlruns/ holds all that is written.
+
+    Raises:
+        PoolstudyError: something is missing, or too many trials fail; what was done is kept.
+    """
+    if shutil.which("dot") is None:
+        raise ProgramMissing("no program `dot`", "Graphviz, which draws the diagrams", "install graphviz (make setup)")
+    mlruns = root / "mlruns"
+    with _locked(mlruns, config.study.name):
+        data = load_search_data(config.data, root, _DownloadProgress(console))
+        log = mlruns / "logs" / f"{config.study.name}.log"
+        execution = config.execution
+        with contextlib.closing(
+            LocalEngine(worker.run_task, worker.PRELOAD, log, execution.threads_per_worker, execution.trial_timeout)
+        ) as engine:
+            tracker = Tracker(config.tracking.uri, config.tracking.artifacts, config.study.name, root)
+            search = Search(mlruns / "optuna.db", config, data.identity)
+            coordinator = _Coordinator(config, mlruns, data, engine, tracker, search, console)
+            return coordinator.run()
+
+
+@contextlib.contextmanager
+def _locked(mlruns: Path, study: str) -> Iterator[None]:
+    """Holds the study; the system lets go of it when this process ends, however it ends."""
+    folder = mlruns / "locks"
+    holder = folder / f"{study}.pid"
+    lock = FileLock(folder / f"{study}.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = holder.read_text().strip() if holder.exists() else "unknown"
+        raise StudyBusy(
+            f"study {study} is being run by process {who}", "one at a time", "wait for it, or choose another study.name"
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{folder}: {error.strerror}", "a folder that can be written", "mend it") from None
+    try:
+        holder.write_text(f"{os.getpid()}\n")
+        yield
+    finally:
+        lock.release()
+
+
+class _DownloadProgress:
+    """Says how far a download is, at every tenth of the file."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said: dict[str, int] = {}
+
+    def __call__(self, file: str, done: int, total: int | None) -> None:
+        tenth = done * 10 // total if total else done >> 22
+        if self._said.get(file) != tenth:
+            self._said[file] = tenth
+            share = f"{done * 100 // total} %" if total else f"{done >> 20} MiB"
+            self._console.print(f"downloading {file}: {share}", highlight=False)
+
+
+class _Coordinator:
+    """The loop: start what there is room for, hear what happens, write it down."""
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        mlruns: Path,
+        data: SearchData,
+        engine: LocalEngine,
+        tracker: Tracker,
+        search: Search,
+        console: Console,
+    ) -> None:
+        self._config = config
+        self._engine, self._tracker, self._search = engine, tracker, search
+        self._staging = mlruns / "staging" / config.study.name
+        shutil.rmtree(self._staging, ignore_errors=True)
+        self._data = data.save(mlruns / "cache" / data.identity.digest[:16])
+        self._attempts: dict[int, tuple[Attempt, str]] = {}
+        self._free: list[str] = []
+        self._failures_in_a_row = 0
+        self._exhausted = False
+        self._signal: int | None = None
+        self._began = time.monotonic()
+        self._display = Display(console, config.study.trials, config.training.epochs)
+        self._devices: dict[int, str] = {}
+
+    def run(self) -> Outcome:
+        config = self._config
+        self._recover()
+        study_run = self._tracker.open_study(_study_params(config), config.model_dump(mode="json"))
+        link = self._share_dashboard()
+        state: State = "interrupted"
+        try:
+            with self._signals(), self._display:
+                self._free = self._places()
+                self._display.began(len(self._free), len(self._search.ended()), self._best())
+                self._loop()
+            state = "interrupted" if self._signal else "complete"
+        except StudyStopped:
+            state = "failed"
+            raise
+        finally:
+            self._interrupt_running()
+            self._close_study(study_run, state)
+        return Outcome(self._search.ended(), self._exhausted, self._signal, link)
+
+    # Before
+
+    def _recover(self) -> None:
+        """Closes in both books what a coordinator that died left open; its slots are tried again."""
+        for left in self._search.unfinished():
+            run = self._tracker.get(left.run_id) if left.run_id else None
+            if run is None or run.state is None:
+                self._search.end(left.number, "interrupted")
+            else:  # it had ended, and MLflow knows; only Optuna was not told
+                objective = run.metrics.get(self._config.study.objective.metric)
+                self._search.end(left.number, run.state, objective=objective)
+        for open_run in list(self._tracker.runs("trial", running=True)):
+            self._tracker.close_trial(open_run.run_id, open_run.state or "interrupted")
+
+    def _share_dashboard(self) -> str:
+        objective = self._config.study.objective
+        params = list(self._config.space.dimensions())
+        convolutions = [f"conv_{number}" for number in range(1, len(self._config.space.filters) + 1)]
+        images = ["curves/learning", *(f"weights/{layer}" for layer in convolutions), "model/diagram"]
+        view = dashboard.view(objective.metric, objective.direction == "maximize", params, images)
+        self._tracker.share_view(dashboard.VIEW_KEY, view)
+        server = self._tracker.uri if self._tracker.uri.startswith("http") else UI_SERVER
+        return dashboard_link(server, self._tracker.experiment_id, dashboard.VIEW_KEY)
+
+    def _places(self) -> list[str]:
+        """The device of each worker there may be at once."""
+        execution = self._config.execution
+        gpus = self._engine.call(worker.find_gpus)
+        if not gpus and execution.require_gpu:
+            raise DeviceError(
+                f"no GPU that TensorFlow can use{_nvidia_note()}",
+                "one, since execution.require_gpu=true",
+                "mend the driver, install the extra gpu (make setup), or leave require_gpu out",
+            )
+        if gpus:
+            for gpu in gpus:
+                self._display.say(f"Found GPU at: /device:{gpu.name} ({gpu.description})")
+            devices = [gpu.name for gpu in gpus for _ in range(execution.workers_per_gpu)]
+        else:
+            self._display.say(f"No GPU that TensorFlow can use{_nvidia_note()}: training on the CPU.")
+            devices = ["CPU:0"] * max(1, _cores() // execution.threads_per_worker)
+        if execution.workers == "auto":
+            return devices
+        return [devices[index % len(devices)] for index in range(execution.workers)]
+
+    # The loop
+
+    def _loop(self) -> None:
+        while self._signal is None:
+            self._fill()
+            if not self._engine.running():
+                return
+            for event in self._engine.events(timeout=0.5):
+                self._hear(event)
+
+    def _fill(self) -> None:
+        """Starts attempts while there is a free place and something left to do."""
+        study = self._config.study
+        while self._free and self._signal is None:
+            wanted = study.trials - len(self._search.ended()) - len(self._attempts)
+            over = study.timeout is not None and time.monotonic() - self._began > study.timeout
+            if wanted <= 0 or over:
+                return
+            attempt = self._search.next_attempt(self._config.execution.retries)
+            if attempt is None:
+                self._exhausted = True
+                return
+            self._start(attempt)
+
+    def _start(self, attempt: Attempt) -> None:
+        run_id = self._tracker.open_trial(attempt.spec, attempt.name, attempt.retry)
+        self._search.opened_run(attempt, run_id)
+        device = self._free.pop(0)
+        task = worker.Task(
+            spec=attempt.spec,
+            data=self._data,
+            folder=self._staging / run_id,
+            device=device,
+            threads=self._config.execution.threads_per_worker,
+            diagram_dpi=self._config.tracking.diagram_dpi,
+        )
+        self._attempts[attempt.number] = attempt, run_id
+        self._devices[attempt.number] = device
+        self._display.started(attempt.number, attempt.name, attempt.spec.hyperparameters)
+        self._engine.start(attempt.number, task)
+
+    def _hear(self, event: Event) -> None:
+        match event:
+            case EpochEnded(key, record):
+                prune = self._search.report(key, record)
+                self._engine.answer(key, prune)
+                self._tracker.log_epoch(self._attempts[key][1], record)
+                self._display.epoch(key, record)
+            case Finished(key, result):
+                self._close(key, "pruned" if result.stop_reason == "pruned" else "complete", result=result)
+            case Failed(key, reason):
+                self._close(key, "failed", reason=reason)
+            case Lost(key, reason):
+                self._close(key, "lost", reason=reason)
+
+    def _close(self, key: int, state: State, *, result: TrialResult | None = None, reason: str = "") -> None:
+        """Ends an attempt in MLflow, then in Optuna."""
+        attempt, run_id = self._attempts.pop(key)
+        self._free.append(self._devices.pop(key))
+        folder = self._staging / run_id
+        self._tracker.log_files(run_id, folder)
+        self._tracker.close_trial(run_id, state, result=result, reason=reason)
+        objective = self._search.objective(result) if result else None
+        self._search.end(attempt.number, state, objective=objective, reason=reason)
+        shutil.rmtree(folder, ignore_errors=True)
+        self._display.ended(key, state, len(self._search.ended()), self._best(), reason)
+        self._failures_in_a_row = self._failures_in_a_row + 1 if state in ("failed", "lost") else 0
+        if self._failures_in_a_row >= self._config.execution.max_failures_in_a_row:
+            raise StudyStopped(
+                f"{self._failures_in_a_row} trials failed in a row, the last because {reason}",
+                "trials that train",
+                "change the configuration, or raise execution.max_failures_in_a_row",
+            )
+
+    # After
+
+    def _interrupt_running(self) -> None:
+        self._engine.close()
+        for number, (_, run_id) in self._attempts.items():
+            self._tracker.close_trial(run_id, "interrupted")
+            self._search.end(number, "interrupted")
+        self._attempts.clear()
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+    def _close_study(self, run_id: str, state: State) -> None:
+        ended = self._search.ended()
+        metrics = {"trials": float(len(ended))}
+        if best := self._best():
+            metrics[self._config.study.objective.metric] = best[0]
+        self._tracker.close_study(run_id, state, metrics)
+
+    def _best(self) -> tuple[float, str] | None:
+        ended = self._search.ended()
+        complete = next((one for one in ended if one.state == "complete"), None)
+        return (complete.objective, f"trial-{complete.slot:04d}") if complete else None
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """A first Ctrl-C or SIGTERM stops in good order, a second one at once."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            if self._signal is not None:
+                os._exit(128 + number)
+            self._signal = number
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _study_params(config: StudyConfig) -> dict[str, object]:
+    return {
+        "trials": config.study.trials,
+        "seed": config.study.seed,
+        "sampler": config.sampler.name,
+        "pruner": config.pruner.name,
+        "objective": config.study.objective.metric,
+        "data": config.data.name,
+    }
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _nvidia_note() -> str:
+    """Said where a GPU is there and TensorFlow does not use it."""
+    if shutil.which("nvidia-smi") is None and not Path("/proc/driver/nvidia").exists():
+        return ""
+    return ", although an NVIDIA driver is here (the study's log in mlruns/logs has TensorFlow's reason)"

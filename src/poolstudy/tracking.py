@@ -1,0 +1,244 @@
+"""The ledger's second book: MLflow keeps every run. Nothing else here knows MLflow.
+
+Names of tags, params, metrics and files are the public contract; see docs/tracking.md.
+"""
+
+import getpass
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from PIL import Image
+
+from poolstudy.errors import StoreError
+from poolstudy.files import replacing
+from poolstudy.records import EpochRecord, State, TrialResult, TrialSpec
+
+Kind = Literal["study", "trial", "confirmation", "reproduction"]
+STATUS: dict[State, str] = {
+    "complete": "FINISHED",
+    "pruned": "KILLED",
+    "failed": "FAILED",
+    "lost": "FAILED",
+    "interrupted": "KILLED",
+}
+"""MLflow's status of a run by its `poolstudy.state`."""
+
+for _name in ("mlflow", "alembic"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+_SQLITE = "sqlite:///"
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run as MLflow has it."""
+
+    run_id: str
+    kind: str
+    state: State | None
+    metrics: Mapping[str, float]
+
+
+class Tracker:
+    """The runs of one study.
+
+    Args:
+        uri: MLflow's tracking URI; an SQLite path in it is relative to `root`, and its database is made
+            when it is not there.
+        artifacts: folder of artifacts of SQLite stores, relative to `root`.
+        study: name of the study, and of its MLflow experiment.
+
+    Raises:
+        StoreError: the store cannot be used.
+    """
+
+    def __init__(self, uri: str, artifacts: str, study: str, root: Path) -> None:
+        self.uri = resolved_uri(uri, root)
+        self._study = study
+        try:
+            folder = (root / artifacts).resolve()
+            local = self.uri.startswith(_SQLITE)
+            if local:
+                _make_database(self.uri, folder)
+            self._client = MlflowClient(self.uri)
+            self.experiment_id = self._experiment((folder / study).as_uri() if local else None)
+        except (OSError, MlflowException) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise StoreError(
+                f"MLflow's store {uri} cannot be used ({reason})",
+                "a store that can be written",
+                "mend it, or name another by tracking.uri",
+            ) from None
+
+    def _experiment(self, location: str | None) -> str:
+        found = self._client.get_experiment_by_name(self._study)
+        if found is None:
+            return self._client.create_experiment(self._study, artifact_location=location)
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def open_study(self, params: Mapping[str, object], config: Mapping[str, Any]) -> str:
+        """The study's own run: a new one, or the one it had, going on. Returns its ID."""
+        for run in self.runs("study"):
+            self._client.update_run(run.run_id, status="RUNNING")
+            return run.run_id
+        run_id = self._create("study", self._study, {})
+        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
+        self._client.log_dict(run_id, dict(config), "config.json")
+        return run_id
+
+    def open_trial(self, spec: TrialSpec, name: str, retry: int) -> str:
+        """A new run for an attempt, with everything that is known before it trains. Returns its ID."""
+        tags = {
+            "poolstudy.trial": str(spec.slot),
+            "poolstudy.attempt": str(retry),
+            "poolstudy.spec_digest": spec.digest,
+            "poolstudy.data_digest": spec.data.digest,
+        }
+        run_id = self._create("trial", name, tags)
+        values = spec.hyperparameters.flat() | {
+            "epochs": spec.training.epochs,
+            "patience": spec.training.patience,
+            "seed": spec.seed,
+        }
+        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in values.items()])
+        self._client.log_text(run_id, json.dumps(spec.model_dump(mode="json"), indent=2) + "\n", "spec.json")
+        return run_id
+
+    def _create(self, kind: Kind, name: str, tags: Mapping[str, str]) -> str:
+        common = {
+            "poolstudy.kind": kind,
+            "poolstudy.study": self._study,
+            "poolstudy.process": str(os.getpid()),
+            "mlflow.user": getpass.getuser(),
+            "mlflow.source.name": "poolstudy",
+        }
+        return str(self._client.create_run(self.experiment_id, tags=common | tags, run_name=name).info.run_id)
+
+    def log_epoch(self, run_id: str, record: EpochRecord) -> None:
+        """The metrics of one epoch; the step is the epoch."""
+        values = record.model_dump(exclude={"epoch"})
+        values["epoch_seconds"] = values.pop("seconds")
+        self._log_metrics(run_id, values, record.epoch)
+
+    def log_files(self, run_id: str, folder: Path) -> None:
+        """The files of a trial: those at the folder's root, and images/<key>.png by their keys."""
+        for path in sorted(folder.glob("*.*")):
+            if path.is_file():
+                self._client.log_artifact(run_id, str(path))
+        images = folder / "images"
+        for path in sorted(images.glob("**/*.png")):
+            key = path.relative_to(images).with_suffix("").as_posix()
+            with Image.open(path) as image:
+                self._client.log_image(run_id, image, key=key, step=0)
+
+    def close_trial(self, run_id: str, state: State, *, result: TrialResult | None = None, reason: str = "") -> None:
+        """Ends a run: its state is its last word, so a run that has one has everything else."""
+        tags = {"poolstudy.state": state}
+        if result is not None:
+            self._log_metrics(run_id, result.metrics(), 0)
+            tags["poolstudy.stop_reason"] = result.stop_reason
+            tags["poolstudy.weights_digest"] = result.weights_digest
+            tags["poolstudy.untrained_digest"] = result.untrained_digest
+        if reason:
+            tags["poolstudy.reason"] = reason[:500]
+        self._close(run_id, STATUS[state], tags)
+
+    def close_study(self, run_id: str, state: State, metrics: Mapping[str, float]) -> None:
+        """Ends the study's own run, until it goes on."""
+        self._log_metrics(run_id, metrics, 0)
+        self._close(run_id, STATUS[state], {"poolstudy.state": state})
+
+    def _close(self, run_id: str, status: str, tags: Mapping[str, str]) -> None:
+        self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        self._client.set_terminated(run_id, status)
+
+    def _log_metrics(self, run_id: str, values: Mapping[str, float], step: int) -> None:
+        now = int(time.time() * 1000)
+        self._client.log_batch(run_id, metrics=[Metric(key, value, now, step) for key, value in values.items()])
+
+    def runs(self, kind: Kind, running: bool = False) -> Iterator[TrackedRun]:
+        """The study's runs of a kind, oldest first; with `running` only those not ended."""
+        condition = f"tags.`poolstudy.kind` = '{kind}'" + (" and attributes.status = 'RUNNING'" if running else "")
+        token: str | None = None
+        while True:
+            page = self._client.search_runs(
+                [self.experiment_id], condition, max_results=_PAGE, order_by=["attributes.start_time"], page_token=token
+            )
+            yield from (_tracked(run) for run in page)
+            token = page.token
+            if not token:
+                return
+
+    def get(self, run_id: str) -> TrackedRun | None:
+        """A run, or None where MLflow has none of this ID."""
+        try:
+            return _tracked(self._client.get_run(run_id))
+        except MlflowException:
+            return None
+
+    def share_view(self, key: str, view: Mapping[str, Any]) -> None:
+        """Stores a view of the experiment's page, to be opened with `viewStateShareKey=key`.
+
+        MLflow does not document this; a browser test holds it.
+        """
+        self._client.set_experiment_tag(self.experiment_id, f"mlflow.sharedViewState.{key}", json.dumps(view))
+
+
+def dashboard_link(server: str, experiment_id: str, key: str) -> str:
+    """The address of a stored view of an experiment's charts, on a running server."""
+    query = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={key}"
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
+
+
+def latest_study(uri: str, name: str | None = None) -> str:
+    """The ID of the experiment of the study that was started last, or of the one named.
+
+    Raises:
+        StoreError: there is none, or the store cannot be read.
+    """
+    database = Path(uri.removeprefix(_SQLITE))
+    remedy = "run one first (make study)"
+    if uri.startswith(_SQLITE) and not database.exists():
+        raise StoreError(f"no {database}", "the database of a study", remedy)
+    try:
+        client = MlflowClient(uri)
+        experiments = client.search_experiments() if name is None else [client.get_experiment_by_name(name)]
+        ids = [str(experiment.experiment_id) for experiment in experiments if experiment]
+        order = ["attributes.start_time DESC"]
+        runs = client.search_runs(ids, "tags.`poolstudy.kind` = 'study'", max_results=1, order_by=order) if ids else []
+    except MlflowException as error:
+        raise StoreError(f"MLflow's store {uri}: {' '.join(str(error).split())[:200]}", "one", remedy) from None
+    if not runs:
+        raise StoreError(f"no study{f' {name!r}' if name else ''} in {uri}", "one", remedy)
+    return str(runs[0].info.experiment_id)
+
+
+def _tracked(run: Run) -> TrackedRun:
+    tags = run.data.tags
+    return TrackedRun(run.info.run_id, tags.get("poolstudy.kind", ""), tags.get("poolstudy.state"), run.data.metrics)
+
+
+def resolved_uri(uri: str, root: Path) -> str:
+    """The URI with an SQLite path made absolute."""
+    return f"{_SQLITE}{(root / uri.removeprefix(_SQLITE)).resolve()}" if uri.startswith(_SQLITE) else uri
+
+
+def _make_database(uri: str, artifacts: Path) -> None:
+    """Makes the database once and whole: MLflow leaves it unusable when it dies while making it."""
+    database = Path(uri.removeprefix(_SQLITE))
+    if not database.exists():
+        with replacing(database) as part:
+            SqlAlchemyStore(f"{_SQLITE}{part}", artifacts.as_uri()).engine.dispose()

@@ -1,0 +1,82 @@
+"""MLflow's own pages, started on this machine and opened at a study's charts."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+
+from poolstudy.config import load_tracking
+from poolstudy.dashboard import VIEW_KEY
+from poolstudy.errors import StoreError
+from poolstudy.tracking import dashboard_link, latest_study, resolved_uri
+
+HOST = "127.0.0.1"
+_START_SECONDS = 120
+
+
+@contextlib.contextmanager
+def serving(root: Path, study: str | None, port: int) -> Iterator[str]:
+    """MLflow's server, for as long as the block lasts; gives the link to the study's charts.
+
+    Args:
+        root: the project's folder.
+        study: its name; None is the latest.
+        port: wanted; a free one is taken where it is not free.
+
+    Raises:
+        StoreError: there is no such study, or the server does not start.
+    """
+    tracking = load_tracking(root)
+    uri = resolved_uri(tracking.uri, root)
+    experiment = latest_study(uri, study)
+    if uri.startswith(("http://", "https://")):
+        yield dashboard_link(uri, experiment, VIEW_KEY)
+        return
+    port = _free_port(port)
+    log = root / "mlruns" / "logs" / "ui.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST, "--port", f"{port}"]
+    command += ["--default-artifact-root", (root / tracking.artifacts).resolve().as_uri(), "--workers", "1"]
+    with log.open("ab") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        _wait(server, f"http://{HOST}:{port}", log)
+        yield dashboard_link(f"http://{HOST}:{port}", experiment, VIEW_KEY)
+    finally:
+        server.terminate()
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def open_browser(link: str) -> None:
+    """Shows the link where there is a desktop to show it on."""
+    if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(link)
+
+
+def _free_port(wanted: int) -> int:
+    for port in (wanted, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            return int(probe.getsockname()[1])
+    raise StoreError("no free port on this machine", "one", "name one by --port")
+
+
+def _wait(server: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
+    for _ in range(_START_SECONDS * 5):
+        if server.poll() is not None:
+            break
+        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{address}/health", timeout=2):
+            return
+        time.sleep(0.2)
+    raise StoreError(f"MLflow's server did not start (see {log})", f"an answer from {address}", "try another --port")
