@@ -51,7 +51,7 @@ class StudySection(Frozen):
 class TrainingSection(TrainingSettings):
     """The settings, and the values that hold where the space does not sample them."""
 
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.001
+    learning_rate: Annotated[float, Field(gt=0)] = 0.001
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
 
     @property
@@ -140,9 +140,7 @@ class StudyConfig(Frozen):
     data: Annotated[IdxData | DigitsData, Field(discriminator="format")]
     space: SearchSpace
     training: TrainingSection
-    sampler: Annotated[
-        TpeSampler | RandomSampler | GridSampler | ListSampler, Field(discriminator="name")
-    ]
+    sampler: Annotated[TpeSampler | RandomSampler | GridSampler | ListSampler, Field(discriminator="name")]
     pruner: Annotated[MedianPruner | HyperbandPruner | NoPruner, Field(discriminator="name")]
     execution: ExecutionSection
     tracking: TrackingSection
@@ -179,7 +177,7 @@ class StudyConfig(Frozen):
         Where the data lie and how the trials are run may change from start to start.
         """
         free = {"study": {"trials", "timeout", "name"}, "data": {"path", "search", "mirrors"}}
-        kept = self.model_dump(mode="json", exclude={**free, "execution": True, "tracking": True})  # type: ignore[arg-type]
+        kept = self.model_dump(mode="json", exclude={**free, "execution": True, "tracking": True})
         return dict(_leaves(kept))
 
 
@@ -282,7 +280,7 @@ def _hydra_explained(error: Exception) -> ConfigurationError:
     if missing := re.search(r"Could not find '([^']+)'\s+Available options in '[^']+':(.*?)Config", text, re.S):
         options = ", ".join(missing[2].split())
         return ConfigurationError(f"no {missing[1]}.yaml in conf/", f"one of {options}", "choose one of them")
-    first = " ".join(text.split("See https")[0].split())
+    first = " ".join(text.split("See https", maxsplit=1)[0].split())
     return ConfigurationError(first, "overrides such as training.epochs=20", "quote values with = or brackets")
 
 

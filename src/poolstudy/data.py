@@ -66,9 +66,7 @@ def scaled(images: Bytes) -> NDArray[np.float32]:
     return images.astype(np.float32) / np.float32(255)
 
 
-def load_search_data(
-    section: IdxData | DigitsData, root: Path, progress: Progress = lambda *_: None
-) -> SearchData:
+def load_search_data(section: IdxData | DigitsData, root: Path, progress: Progress = lambda *_: None) -> SearchData:
     """Finds (or downloads) the data, verifies them and splits them.
 
     The split is scikit-learn's `train_test_split(test_size=validation_fraction,
@@ -224,4 +222,3 @@ def _fetch(url: str, part: Path, name: str, progress: Progress) -> None:
             for chunk in answer.iter_content(1 << 18):
                 file.write(chunk)
                 progress(name, file.tell(), int(length) if length else None)
-

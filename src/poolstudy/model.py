@@ -62,7 +62,7 @@ def compiled(model: keras.Model, learning_rate: float) -> keras.Model:
 def weights_of(model: keras.Model) -> Weights:
     """A copy of every trainable weight."""
     return {
-        f"{layer.name}/{variable.name}": np.array(variable)
+        f"{layer.name}/{variable.name}": keras.ops.convert_to_numpy(variable)
         for layer in model.layers
         for variable in layer.weights
         if variable.trainable

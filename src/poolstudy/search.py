@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -45,14 +45,6 @@ class Attempt:
     def name(self) -> str:
         """The run's name in MLflow."""
         return f"trial-{self.slot:04d}" + (f"-retry-{self.retry}" if self.retry else "")
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """An attempt that the last coordinator left open."""
-
-    number: int
-    run_id: str | None
 
 
 class Search:
@@ -116,16 +108,17 @@ class Search:
 
     # After an interruption
 
-    def unfinished(self) -> Iterator[Unfinished]:
-        """Attempts that were left open; each is to be settled by `end`.
+    def unfinished(self) -> Iterator[tuple[Attempt, str | None]]:
+        """Attempts that were left open, and their runs if they are known; each is to be settled by `end`.
 
         Trials that never became an attempt are closed on the way.
         """
         while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             self._study.ask()  # queued for an attempt that was never made
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if "ledger" in trial.user_attrs:
-                yield Unfinished(trial.number, trial.user_attrs.get("run_id"))
+            if ledger := trial.user_attrs.get("ledger"):
+                spec = TrialSpec.model_validate(ledger["spec"])
+                yield Attempt(trial.number, ledger["slot"], ledger["retry"], spec), trial.user_attrs.get("run_id")
             elif "duplicate_of" in trial.user_attrs:
                 self._settle_duplicate(trial.number, trial.user_attrs["duplicate_of"])
             else:
@@ -205,13 +198,13 @@ class Search:
         for name, dimension in self._config.space.dimensions().items():
             match dimension:
                 case Choices():
-                    flat[name] = trial.suggest_categorical(name, dimension.choices)
+                    flat[name] = cast("Value", trial.suggest_categorical(name, dimension.choices))
                 case IntRange():
                     low, high = dimension.low, dimension.high
                     flat[name] = trial.suggest_int(name, low, high, step=dimension.step, log=dimension.log)
                 case FloatRange():
-                    low, high = dimension.low, dimension.high
-                    flat[name] = trial.suggest_float(name, low, high, step=dimension.step, log=dimension.log)
+                    lower, upper = dimension.low, dimension.high
+                    flat[name] = trial.suggest_float(name, lower, upper, step=dimension.step, log=dimension.log)
         return flat
 
     def _open_slot(self, trial: optuna.Trial, hyperparameters: HyperParameters) -> Attempt:
@@ -259,7 +252,7 @@ class Search:
 
     def opened_run(self, attempt: Attempt, run_id: str) -> None:
         """Notes the attempt's run in MLflow."""
-        self._live[attempt.number].set_user_attr("run_id", run_id)
+        self._note(attempt.number, "run_id", run_id)
 
     def report(self, number: int, record: EpochRecord) -> bool:
         """Notes an epoch; answers whether to prune the trial. After its last epoch there is nothing to save."""
@@ -269,14 +262,13 @@ class Search:
 
     def end(self, number: int, state: State, *, objective: float | None = None, reason: str = "") -> None:
         """Closes an attempt, as the ledger says."""
-        storage, trial = self._study._storage, self._frozen(number)
         for key, value in (("state", state), ("reason", reason), ("objective", objective)):
             if value not in (None, ""):
-                storage.set_trial_user_attr(trial._trial_id, key, value)
+                self._note(number, key, value)
         value = objective if state == "complete" else None
         self._study.tell(number, value, state=_STATES[state])
         self._live.pop(number, None)
-        self._remember(trial.user_attrs["ledger"]["slot"], number)
+        self._remember(self._frozen(number).user_attrs["ledger"]["slot"], number)
         for waiting in [entry for entry in self._waiting_duplicates if self._seen[entry[1]] == number]:
             self._waiting_duplicates.remove(waiting)
             self._settle_duplicate(waiting[0], number)
@@ -311,9 +303,16 @@ class Search:
         trials = self._slots.setdefault(slot, [])
         trials[:] = [trial for trial in trials if trial.number != number] + [self._frozen(number)]
 
+    # Optuna lets a trial be read and annotated by its number through the storage only.
+
+    def _trial_id(self, number: int) -> int:
+        return self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+
     def _frozen(self, number: int) -> FrozenTrial:
-        storage = self._study._storage
-        return storage.get_trial(storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
+        return self._study._storage.get_trial(self._trial_id(number))
+
+    def _note(self, number: int, key: str, value: object) -> None:
+        self._study._storage.set_trial_user_attr(self._trial_id(number), key, value)
 
 
 def _state(trial: FrozenTrial) -> State | None:

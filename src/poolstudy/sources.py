@@ -16,7 +16,6 @@ Name = Annotated[
 ]
 
 
-
 class DataSection(Frozen):
     """What every data set has; `train_limit` keeps the first N images of the training part."""
 

@@ -41,7 +41,7 @@ class HyperParameters(Frozen):
     pool_size: Annotated[int, Field(ge=2, le=1024)]
     filters: Annotated[tuple[FilterCount, ...], Field(min_length=1)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.001
+    learning_rate: Annotated[float, Field(gt=0)] = 0.001
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
 
     def flat(self) -> dict[str, Value]:
@@ -76,9 +76,7 @@ def check_geometry(side: int, pool_size: int, convolutions: int) -> None:
     """
     for layer in range(1, convolutions + 1):
         if side < pool_size:
-            raise ValueError(
-                f"pool_{layer} would pool {pool_size}x{pool_size} of {side}x{side} pixels and leave none"
-            )
+            raise ValueError(f"pool_{layer} would pool {pool_size}x{pool_size} of {side}x{side} pixels and leave none")
         side //= pool_size
 
 

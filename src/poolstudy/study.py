@@ -162,15 +162,19 @@ class _Coordinator:
 
     def _recover(self) -> None:
         """Closes in both books what a coordinator that died left open; its slots are tried again."""
-        for left in self._search.unfinished():
-            run = self._tracker.get(left.run_id) if left.run_id else None
-            if run is None or run.state is None:
-                self._search.end(left.number, "interrupted")
-            else:  # it had ended, and MLflow knows; only Optuna was not told
-                objective = run.metrics.get(self._config.study.objective.metric)
-                self._search.end(left.number, run.state, objective=objective)
-        for open_run in list(self._tracker.runs("trial", running=True)):
-            self._tracker.close_trial(open_run.run_id, open_run.state or "interrupted")
+        open_runs = {(run.slot, run.retry): run.run_id for run in self._tracker.runs("trial", running=True)}
+        for attempt, known_run in self._search.unfinished():
+            run_id = known_run or open_runs.get((attempt.slot, attempt.retry)) or self._open_run(attempt)
+            self._search.opened_run(attempt, run_id)
+            run = self._tracker.get(run_id)
+            # A run that has a state has everything else: it had ended, and Optuna was not told.
+            state: State = run.state if run and run.state else "interrupted"
+            self._tracker.close_trial(run_id, state)
+            objective = run.metrics.get(self._config.study.objective.metric) if run else None
+            self._search.end(attempt.number, state, objective=objective)
+
+    def _open_run(self, attempt: Attempt) -> str:
+        return self._tracker.open_trial(attempt.spec, attempt.name, attempt.retry)
 
     def _share_dashboard(self) -> str:
         objective = self._config.study.objective
@@ -228,7 +232,7 @@ class _Coordinator:
             self._start(attempt)
 
     def _start(self, attempt: Attempt) -> None:
-        run_id = self._tracker.open_trial(attempt.spec, attempt.name, attempt.retry)
+        run_id = self._open_run(attempt)
         self._search.opened_run(attempt, run_id)
         device = self._free.pop(0)
         task = worker.Task(
@@ -303,7 +307,7 @@ class _Coordinator:
     def _signals(self) -> Iterator[None]:
         """A first Ctrl-C or SIGTERM stops in good order, a second one at once."""
 
-        def note(number: int, frame: FrameType | None) -> None:
+        def note(number: int, _: FrameType | None) -> None:
             if self._signal is not None:
                 os._exit(128 + number)
             self._signal = number

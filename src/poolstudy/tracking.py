@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
@@ -42,10 +42,11 @@ _PAGE = 1000
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A run as MLflow has it."""
+    """A run as MLflow has it; `slot` and `retry` are -1 where it is no trial."""
 
     run_id: str
-    kind: str
+    slot: int
+    retry: int
     state: State | None
     metrics: Mapping[str, float]
 
@@ -125,7 +126,7 @@ class Tracker:
             "mlflow.user": getpass.getuser(),
             "mlflow.source.name": "poolstudy",
         }
-        return str(self._client.create_run(self.experiment_id, tags=common | tags, run_name=name).info.run_id)
+        return str(self._client.create_run(self.experiment_id, tags={**common, **tags}, run_name=name).info.run_id)
 
     def log_epoch(self, run_id: str, record: EpochRecord) -> None:
         """The metrics of one epoch; the step is the epoch."""
@@ -146,7 +147,7 @@ class Tracker:
 
     def close_trial(self, run_id: str, state: State, *, result: TrialResult | None = None, reason: str = "") -> None:
         """Ends a run: its state is its last word, so a run that has one has everything else."""
-        tags = {"poolstudy.state": state}
+        tags: dict[str, str] = {"poolstudy.state": state}
         if result is not None:
             self._log_metrics(run_id, result.metrics(), 0)
             tags["poolstudy.stop_reason"] = result.stop_reason
@@ -228,7 +229,9 @@ def latest_study(uri: str, name: str | None = None) -> str:
 
 def _tracked(run: Run) -> TrackedRun:
     tags = run.data.tags
-    return TrackedRun(run.info.run_id, tags.get("poolstudy.kind", ""), tags.get("poolstudy.state"), run.data.metrics)
+    slot, retry = (int(tags.get(f"poolstudy.{name}", -1)) for name in ("trial", "attempt"))
+    state = cast("State | None", tags.get("poolstudy.state"))
+    return TrackedRun(run.info.run_id, slot, retry, state, run.data.metrics)
 
 
 def resolved_uri(uri: str, root: Path) -> str:
@@ -241,4 +244,4 @@ def _make_database(uri: str, artifacts: Path) -> None:
     database = Path(uri.removeprefix(_SQLITE))
     if not database.exists():
         with replacing(database) as part:
-            SqlAlchemyStore(f"{_SQLITE}{part}", artifacts.as_uri()).engine.dispose()
+            SqlAlchemyStore(f"{_SQLITE}{part}", artifacts.as_uri()).engine.dispose()  # type: ignore[no-untyped-call]

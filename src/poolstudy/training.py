@@ -39,9 +39,7 @@ def find_gpus() -> list[Device]:
     """The GPUs that TensorFlow can use, in its order."""
     gpus = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    return [
-        Device(f"GPU:{index}", str(detail.get("device_name", "GPU"))) for index, detail in enumerate(details)
-    ]
+    return [Device(f"GPU:{index}", str(detail.get("device_name", "GPU"))) for index, detail in enumerate(details)]
 
 
 def use_device(name: str, threads: int) -> None:
@@ -54,17 +52,16 @@ def use_device(name: str, threads: int) -> None:
     Raises:
         DeviceError: there is no such GPU.
     """
+    gpus = tf.config.list_physical_devices("GPU")
+    kind, number = name.split(":")
+    mine = gpus[int(number) :][:1] if kind == "GPU" else []
+    if kind == "GPU" and not mine:
+        raise DeviceError(f"{len(gpus)} GPUs", f"{name} among them", "check the driver and CUDA_VISIBLE_DEVICES")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    kind, number = name.split(":")
-    gpus = tf.config.list_physical_devices("GPU")
-    if kind == "CPU":
-        tf.config.set_visible_devices([], "GPU")
-    elif int(number) >= len(gpus):
-        raise DeviceError(f"{len(gpus)} GPUs", f"{name} among them", "check the driver and CUDA_VISIBLE_DEVICES")
-    else:
-        tf.config.set_visible_devices(gpus[int(number)], "GPU")
-        tf.config.experimental.set_memory_growth(gpus[int(number)], True)
+    tf.config.set_visible_devices(mine, "GPU")
+    for gpu in mine:
+        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def train(spec: TrialSpec, data: SearchData, on_epoch: OnEpoch = lambda _: False) -> TrainedTrial:
@@ -125,7 +122,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no ty
         self._on_epoch = on_epoch
         self._pruned = False
 
-    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002  # Keras' signature
         self._began = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:

@@ -42,7 +42,18 @@ def serving(root: Path, study: str | None, port: int) -> Iterator[str]:
     port = _free_port(port)
     log = root / "mlruns" / "logs" / "ui.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST, "--port", f"{port}"]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        HOST,
+        "--port",
+        f"{port}",
+    ]
     command += ["--default-artifact-root", (root / tracking.artifacts).resolve().as_uri(), "--workers", "1"]
     with log.open("ab") as output:
         server = subprocess.Popen(command, stdout=output, stderr=output)
@@ -76,7 +87,10 @@ def _wait(server: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
     for _ in range(_START_SECONDS * 5):
         if server.poll() is not None:
             break
-        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{address}/health", timeout=2):
+        with (
+            contextlib.suppress(urllib.error.URLError, OSError),
+            urllib.request.urlopen(f"{address}/health", timeout=2),
+        ):
             return
         time.sleep(0.2)
     raise StoreError(f"MLflow's server did not start (see {log})", f"an answer from {address}", "try another --port")

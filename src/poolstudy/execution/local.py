@@ -155,6 +155,7 @@ def _work(run: RunTask, task: Any, pipe: connection.Connection) -> None:
         pipe.send(("epoch", record))
         return bool(pipe.recv())
 
+    message: tuple[str, object]
     try:
         message = ("finished", run(task, on_epoch))
     except TrialFailed as error:

@@ -28,9 +28,7 @@ def _curve(axes: Axes, result: TrialResult, metric: str, colour: str) -> None:
     axes.plot(epochs, training, color=NEUTRAL, marker=".", linewidth=1.5, label="training")
     axes.plot(epochs, validation, color=colour, marker=".", linewidth=2, label="validation")
     axes.axvline(result.best_epoch, color=colour, linewidth=0.8, linestyle=":")
-    axes.plot(
-        [result.best_epoch], [best], "o", mfc="white", mec=colour, mew=1.8, ms=8, label=f"best epoch: {best:.4f}"
-    )
+    axes.plot([result.best_epoch], [best], "o", mfc="white", mec=colour, mew=1.8, ms=8, label=f"best epoch: {best:.4f}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.08)
     axes.legend(fontsize=8, frameon=False)

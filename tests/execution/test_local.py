@@ -1,0 +1,160 @@
+"""Real processes; what they run needs no TensorFlow, so that a worker starts at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from poolstudy.errors import TrialFailed
+from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
+from poolstudy.execution.local import LocalEngine
+from poolstudy.records import EpochRecord, TrialResult
+
+OnEpoch = Callable[[EpochRecord], bool]
+
+
+def record(epoch: int) -> EpochRecord:
+    return EpochRecord(epoch=epoch, loss=1, accuracy=0.5, val_loss=1, val_accuracy=0.5, seconds=1)
+
+
+def run(task: str, on_epoch: OnEpoch) -> TrialResult:
+    """Does what the task says."""
+    match task.split():
+        case ["die", name]:
+            os.kill(os.getpid(), signal.Signals[name])
+        case ["exit", code]:
+            os._exit(int(code))
+        case ["fail"]:
+            raise TrialFailed("the loss is nan")
+        case ["raise"]:
+            raise ValueError("two\nlines")
+        case ["hang"]:
+            time.sleep(600)
+    history = []
+    for epoch in range(1, 4):
+        history.append(record(epoch))
+        if on_epoch(history[-1]):
+            break
+    return TrialResult(
+        history=tuple(history),
+        best_epoch=1,
+        stop_reason="pruned" if len(history) < 3 else "epochs",
+        parameter_count=os.getpid(),
+        weights_digest="",
+        untrained_digest="",
+        train_seconds=1,
+        images_per_second=1,
+    )
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[LocalEngine]:
+    made = LocalEngine(run, [], tmp_path / "log", threads=1, task_timeout=3)
+    yield made
+    made.close()
+
+
+def play(engine: LocalEngine, stop_at: int = 99) -> list[Event]:
+    """Hears everything until no task runs."""
+    heard: list[Event] = []
+    deadline = time.monotonic() + 60
+    while engine.running():
+        assert time.monotonic() < deadline, "the engine does not end"
+        for event in engine.events(timeout=0.2):
+            heard.append(event)
+            if isinstance(event, EpochEnded):
+                engine.answer(event.key, event.record.epoch >= stop_at)
+    return heard
+
+
+def test_records_come_in_order_and_then_the_result(engine: LocalEngine) -> None:
+    engine.start(7, "train")
+    *epochs, last = play(engine)
+    assert epochs == [EpochEnded(7, record(epoch)) for epoch in (1, 2, 3)]
+    assert isinstance(last, Finished)
+    assert last.key == 7
+    assert last.result.stop_reason == "epochs"
+
+
+def test_a_task_stops_when_told(engine: LocalEngine) -> None:
+    engine.start(1, "train")
+    last = play(engine, stop_at=2)[-1]
+    assert isinstance(last, Finished)
+    assert len(last.result.history) == 2
+
+
+def test_each_task_has_a_process_of_its_own(engine: LocalEngine) -> None:
+    for key in (1, 2, 3):
+        engine.start(key, "train")
+    ended = [event.result.parameter_count for event in play(engine) if isinstance(event, Finished)]
+    assert len(set(ended)) == 3
+
+
+@pytest.mark.parametrize(
+    ("task", "event"),
+    [
+        ("die SIGKILL", Lost(1, "its process was ended by SIGKILL")),
+        ("die SIGSEGV", Lost(1, "its process was ended by SIGSEGV")),
+        ("exit 3", Lost(1, "its process ended with exit code 3")),
+        ("hang", Lost(1, "hung for more than 3 s")),
+        ("fail", Failed(1, "the loss is nan")),
+        ("raise", Failed(1, "ValueError: two lines")),
+    ],
+)
+def test_a_task_that_goes_wrong_is_told_with_the_reason(engine: LocalEngine, task: str, event: Event) -> None:
+    engine.start(1, task)
+    engine.start(2, "train")
+    heard = play(engine)
+    assert event in heard
+    assert [one.key for one in heard if isinstance(one, Finished)] == [2]
+
+
+def test_what_a_worker_prints_goes_to_the_log(tmp_path: Path) -> None:
+    engine = LocalEngine(run, [], tmp_path / "other", threads=1)
+    engine.start(1, "raise")
+    play(engine)
+    engine.close()
+    # The server was started with the first engine's log; either file is a log, neither is the terminal.
+    assert any("two" in path.read_text() for path in tmp_path.parent.rglob("*") if path.name in {"log", "other"})
+
+
+def test_workers_end_with_their_coordinator(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        """
+        import pathlib, sys, time
+        sys.path.insert(0, sys.argv[1])
+        if __name__ == "__main__":
+            from execution.test_local import run
+            from poolstudy.execution.local import LocalEngine
+            engine = LocalEngine(run, [], pathlib.Path(sys.argv[2]), threads=1)
+            engine.start(1, "hang")
+            print(engine._workers[1].process.pid, flush=True)
+            time.sleep(600)
+        """
+    )
+    file = tmp_path / "coordinator.py"
+    file.write_text(script)
+    tests = str(Path(__file__).parents[1])
+    with subprocess.Popen([sys.executable, file, tests, tmp_path / "log"], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        assert alive(worker)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive(worker)
+
+
+def alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"

@@ -1,0 +1,186 @@
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import small_images, write_data, write_idx
+from sklearn.model_selection import train_test_split
+
+from poolstudy.config import load_config
+from poolstudy.data import SearchData, digest, load_search_data, scaled
+from poolstudy.errors import ConfigurationError, DataError
+from poolstudy.sources import DataFile, DigitsData, IdxData
+
+
+@pytest.fixture
+def section(project: Path) -> IdxData:
+    data = load_config("tiny", [], project).data
+    assert isinstance(data, IdxData)
+    return data
+
+
+def test_the_split_is_the_notebooks_own(section: IdxData, project: Path) -> None:
+    images, labels = small_images(250)
+    train_x, val_x, train_y, val_y = train_test_split(images[..., None] / 255.0, labels, test_size=0.2, random_state=42)
+    data = load_search_data(section, project)
+    assert data.train_images.shape == (200, 8, 8, 1)
+    assert data.train_images.dtype == np.uint8
+    np.testing.assert_array_equal(scaled(data.train_images), train_x.astype(np.float32))
+    np.testing.assert_array_equal(scaled(data.validation_images), val_x.astype(np.float32))
+    np.testing.assert_array_equal(data.train_labels, train_y)
+    np.testing.assert_array_equal(data.validation_labels, val_y)
+
+
+def test_a_limit_keeps_the_first_training_images_and_the_validation_images(section: IdxData, project: Path) -> None:
+    whole = load_search_data(section, project)
+    limited = load_search_data(section.model_copy(update={"train_limit": 50}), project)
+    np.testing.assert_array_equal(limited.train_images, whole.train_images[:50])
+    np.testing.assert_array_equal(limited.validation_images, whole.validation_images)
+    assert limited.identity.digest != whole.identity.digest
+    with pytest.raises(ConfigurationError, match="at most 200"):
+        load_search_data(section.model_copy(update={"train_limit": 201}), project)
+
+
+def test_workers_open_what_the_coordinator_saved(section: IdxData, project: Path) -> None:
+    data = load_search_data(section, project)
+    opened = SearchData.open(data.save(project / "cache"))
+    assert opened.identity == data.identity
+    np.testing.assert_array_equal(opened.validation_images, data.validation_images)
+    assert not list((project / "cache").glob(".*"))
+
+
+def test_every_byte_shape_dtype_and_order_is_in_the_digest() -> None:
+    array = np.arange(12, dtype=np.uint8)
+    assert digest(array) == digest(array.copy())
+    others = [digest(array.reshape(3, 4)), digest(array.astype(np.int64)), digest(array[::-1]), digest(array, array)]
+    for index in range(12):
+        changed = array.copy()
+        changed[index] ^= 1
+        others.append(digest(changed))
+    assert len({digest(array), *others}) == 17
+
+
+def test_digits_need_no_file(tmp_path: Path) -> None:
+    section = DigitsData(name="digits", format="digits", image_shape=(8, 8, 1), class_names=tuple("0123456789"))
+    data = load_search_data(section, tmp_path)
+    assert data.train_images.shape == (1437, 8, 8, 1)  # 1797 * 0.8, rounded down
+    assert data.validation_images.shape == (360, 8, 8, 1)
+    assert (data.train_images.min(), data.train_images.max()) == (0, 255)
+
+
+def test_a_folder_that_does_not_exist_is_named(section: IdxData, project: Path) -> None:
+    with pytest.raises(DataError, match=r"no images\.gz in .*/nowhere; .*data\.path"):
+        load_search_data(section.model_copy(update={"path": "nowhere"}), project)
+
+
+def test_the_environment_names_a_folder(section: IdxData, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unnamed = section.model_copy(update={"path": None})
+    monkeypatch.setenv("POOLSTUDY_DATA", "images")
+    assert len(load_search_data(unnamed, project).train_labels) == 200
+    monkeypatch.setenv("POOLSTUDY_DATA", "nowhere")
+    with pytest.raises(DataError, match="from POOLSTUDY_DATA"):
+        load_search_data(unnamed, project)
+
+
+def test_the_first_folder_that_holds_the_files_is_used(section: IdxData, project: Path) -> None:
+    searching = section.model_copy(update={"path": None, "search": ("empty", "images")})
+    assert len(load_search_data(searching, project).train_labels) == 200
+
+
+def test_a_truncated_file_is_named_and_not_used(section: IdxData, project: Path) -> None:
+    file = project / "images" / "images.gz"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(DataError, match=r"images\.gz has SHA-256"):
+        load_search_data(section, project)
+
+
+def test_images_and_labels_of_different_length_are_refused(section: IdxData, project: Path) -> None:
+    sha = write_idx(project / "images" / "labels.gz", small_images(249)[1])
+    shorter = section.model_copy(update={"labels": DataFile(file="labels.gz", sha256=sha)})
+    with pytest.raises(DataError, match="250 images and 249 labels"):
+        load_search_data(shorter, project)
+
+
+@pytest.mark.parametrize("content", [b"", b"plain text", b"\x1f\x8b\x08\x00broken"])
+def test_a_file_that_is_no_idx_is_refused(section: IdxData, project: Path, content: bytes) -> None:
+    import hashlib
+
+    (project / "images" / "images.gz").write_bytes(content)
+    entry = DataFile(file="images.gz", sha256=hashlib.sha256(content).hexdigest())
+    with pytest.raises(DataError, match="is no IDX file"):
+        load_search_data(section.model_copy(update={"images": entry}), project)
+
+
+def test_a_label_without_a_class_is_refused(section: IdxData, project: Path) -> None:
+    with pytest.raises(DataError, match="label 9; expected below 9"):
+        load_search_data(section.model_copy(update={"class_names": tuple("012345678")}), project)
+
+
+class Server:
+    """Serves a folder on localhost, and counts what was asked for."""
+
+    def __init__(self, folder: Path, cut: int | None = None) -> None:
+        self.folder, self.cut, self.asked = folder, cut, list[str]()
+        outer = self
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.asked.append(self.path)
+                super().do_GET()
+
+            def log_message(self, *args: object) -> None: ...
+
+        handler = functools.partial(Handler, directory=str(folder))
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def mirrors(tmp_path: Path) -> Iterator[list[Server]]:
+    """Three servers: an empty one, one with damaged files, one with the right ones."""
+    folders = [tmp_path / name for name in ("empty", "damaged", "right")]
+    servers = []
+    for folder in folders:
+        folder.mkdir()
+        servers.append(Server(folder))
+    yield servers
+    for server in servers:
+        server.server.shutdown()
+        server.server.server_close()
+
+
+def test_a_download_tries_mirrors_verifies_and_keeps(section: IdxData, project: Path, mirrors: list[Server]) -> None:
+    for name in ("images.gz", "labels.gz"):
+        (mirrors[1].folder / name).write_bytes(b"something else")
+        (mirrors[2].folder / name).write_bytes((project / "images" / name).read_bytes())
+    steps: list[tuple[str, int, int | None]] = []
+    addresses = tuple(mirror.address for mirror in mirrors)
+    remote = section.model_copy(update={"path": None, "search": ("fetched",), "mirrors": addresses})
+    data = load_search_data(remote, project, lambda *step: steps.append(step))
+    assert len(data.train_labels) == 200
+    assert [mirror.asked for mirror in mirrors] == [["/images.gz", "/labels.gz"]] * 3
+    size = (project / "images" / "labels.gz").stat().st_size
+    assert steps[-1] == ("labels.gz", size, size)
+    assert sorted(path.name for path in (project / "fetched").iterdir()) == ["images.gz", "labels.gz"]
+    load_search_data(remote, project)
+    assert len(mirrors[2].asked) == 2  # found, not fetched again
+
+
+def test_a_download_that_fails_says_why_and_leaves_no_file(
+    section: IdxData, project: Path, mirrors: list[Server]
+) -> None:
+    (mirrors[1].folder / "images.gz").write_bytes(b"something else")
+    addresses = (mirrors[0].address, mirrors[1].address, "http://127.0.0.1:9")
+    remote = section.model_copy(update={"path": None, "search": ("fetched",), "mirrors": addresses[:2]})
+    with pytest.raises(DataError, match="HTTPError.*SHA-256.*data=digits"):
+        load_search_data(remote, project)
+    assert list((project / "fetched").iterdir()) == []
+
+
+def test_data_are_written_with_their_group_file(project: Path) -> None:
+    write_data(project / "more", project / "conf", count=100)
+    assert load_config("tiny", [], project).data.model_dump()["path"] == str(project / "more")

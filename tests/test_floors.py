@@ -1,0 +1,87 @@
+"""Imports go down only: the plan of the house, held."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "poolstudy"
+
+FLOORS = {
+    "errors": 0, "files": 0, "space": 0, "records": 0, "sources": 0,
+    "config": 1, "data": 1, "model": 1,
+    "training": 2, "figures": 2, "search": 2, "tracking": 2, "execution": 2, "display": 2, "dashboard": 2,
+    "worker": 3,
+    "study": 4, "ui": 4,
+    "cli": 5,
+    "__main__": 6,
+}  # fmt: skip
+# Within floor 0 there is an order as well.
+GROUND = ["errors", "files", "space", "records", "sources"]
+ONLY = {
+    "optuna": {"search"},
+    "sqlalchemy": {"search"},
+    "mlflow": {"tracking"},
+    "hydra": {"config"},
+    "omegaconf": {"config"},
+    "tensorflow": {"training", "worker"},
+    "keras": {"model", "training", "figures", "worker"},
+    "matplotlib": {"figures"},
+    "rich": {"display", "study", "cli"},
+    "sklearn": {"data"},
+    "multiprocessing": {"execution"},
+}
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """Every module that is imported anywhere in it, inside functions too."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def breaches(room: str, modules: set[str]) -> set[str]:
+    """What a room imports that its floor forbids."""
+    found = set()
+    for module in modules:
+        top, _, rest = module.partition(".")
+        other = rest.split(".")[0]
+        if top == "poolstudy" and other in FLOORS and other != room:
+            same_ground = room in GROUND and other in GROUND and GROUND.index(other) < GROUND.index(room)
+            if FLOORS[other] >= FLOORS[room] and not same_ground:
+                found.add(f"{room} (floor {FLOORS[room]}) imports {other} (floor {FLOORS[other]})")
+        elif room not in ONLY.get(top, {room}):
+            found.add(f"{room} imports {top}, which {sorted(ONLY[top])} alone may")
+    return found
+
+
+def rooms() -> list[tuple[str, Path]]:
+    paths = (path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+    return [(path.parts[0].removesuffix(".py"), path) for path in paths if path != Path("__init__.py")]
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {room for room, _ in rooms()} == set(FLOORS)
+
+
+@pytest.mark.parametrize(("room", "path"), rooms(), ids=str)
+def test_imports_go_down_only(room: str, path: Path) -> None:
+    assert breaches(room, imports(ast.parse((PACKAGE / path).read_text()))) == set()
+
+
+@pytest.mark.parametrize(
+    ("room", "source"),
+    [
+        ("data", "from poolstudy.config import StudyConfig"),
+        ("training", "def f():\n    from poolstudy.tracking import Tracker"),
+        ("training", "import mlflow.entities"),
+        ("space", "from poolstudy import records"),
+        ("figures", "import poolstudy.training"),
+    ],
+)
+def test_a_breach_is_seen(room: str, source: str) -> None:
+    assert len(breaches(room, imports(ast.parse(source)))) == 1

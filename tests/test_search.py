@@ -1,0 +1,269 @@
+"""Optuna on SQLite in a temporary folder; the training is played."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+
+from poolstudy.config import StudyConfig, load_config
+from poolstudy.errors import StoreError, StudyMismatch
+from poolstudy.records import DataIdentity, EpochRecord, State, seed_of
+from poolstudy.search import Attempt, Search
+
+Open = Callable[..., Search]
+
+
+def identity(digest: str = "d") -> DataIdentity:
+    return DataIdentity(
+        name="tiny",
+        digest=digest,
+        image_shape=(8, 8, 1),
+        class_names=tuple("0123456789"),
+        train_images=200,
+        validation_images=50,
+        validation_fraction=0.2,
+        split_seed=42,
+    )
+
+
+@pytest.fixture
+def opened(project: Path) -> Open:
+    def call(*overrides: str, digest: str = "d") -> Search:
+        config = load_config("tiny", ["study.trials=100", *overrides], project)
+        return Search(project / "optuna.db", config, identity(digest))
+
+    return call
+
+
+def take(search: Search, state: State = "complete", objective: float | None = None, retries: int = 2) -> Attempt | None:
+    """One attempt, opened and ended; the objective is some function of the configuration."""
+    attempt = search.next_attempt(retries)
+    if attempt is not None:
+        search.opened_run(attempt, f"run-{attempt.number}")
+        value = sum(attempt.spec.hyperparameters.filters) / 100 if objective is None else objective
+        search.end(attempt.number, state, objective=value if state in ("complete", "pruned") else None)
+    return attempt
+
+
+def trials(project: Path) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="tiny", storage=f"sqlite:///{project / 'optuna.db'}").trials
+
+
+def config_of(attempt: Attempt | None) -> object:
+    assert attempt is not None
+    return attempt.slot, attempt.spec.seed, attempt.spec.hyperparameters
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe_short", "grid"])
+def test_a_space_of_16_gives_16_different_configurations_and_ends(opened: Open, project: Path, sampler: str) -> None:
+    search = opened(f"sampler={sampler}")
+    asked = []
+    while attempt := take(search):
+        asked.append(attempt.spec.hyperparameters)
+    assert len(asked) == len(set(asked)) == 2 * 2 * 2 * 2
+    assert [one.slot for one in search.ended()] != []
+    assert sorted(one.slot for one in search.ended()) == list(range(1, 17))
+
+
+def test_listed_trials_come_in_order(opened: Open) -> None:
+    first_network = "{pooling: max, pool_size: 2, filters: [4], dropout: 0.1}"
+    second_network = "{pooling: average, pool_size: 4, filters: [2], dropout: 0}"
+    listed = f"[{first_network}, {second_network}]"
+    search = opened("sampler=list", f"sampler.trials={listed}")
+    first, second, third = take(search), take(search), take(search)
+    assert first is not None and second is not None and third is None
+    assert (first.spec.hyperparameters.pooling, first.spec.hyperparameters.filters) == ("max", (4,))
+    assert (second.spec.hyperparameters.pooling, second.spec.hyperparameters.pool_size) == ("average", 4)
+
+
+def test_tpe_starts_with_the_poolings_in_turn(opened: Open) -> None:
+    search = opened("sampler=tpe", "space=pooling", "data.image_shape=[28,28,1]")
+    asked = [take(search) for _ in range(12)]
+    kinds = [attempt.spec.hyperparameters.pooling for attempt in asked if attempt]
+    assert kinds.count("average") >= 5  # a duplicate takes its turn and no slot
+    assert kinds[:4] == ["average", "max", "average", "max"]
+
+
+def test_a_duplicate_is_complete_with_the_known_value_and_has_no_slot(opened: Open, project: Path) -> None:
+    search = opened()
+    while take(search):
+        pass
+    duplicates = [trial for trial in trials(project) if "duplicate_of" in trial.user_attrs]
+    assert duplicates, "sixteen random draws of sixteen without a duplicate: 1 in 880,000"
+    by_number = {trial.number: trial for trial in trials(project)}
+    for duplicate in duplicates:
+        original = by_number[duplicate.user_attrs["duplicate_of"]]
+        assert duplicate.state is optuna.trial.TrialState.COMPLETE
+        assert duplicate.value == original.value
+        assert duplicate.params == original.params
+        assert "ledger" not in duplicate.user_attrs
+        assert "run_id" not in duplicate.user_attrs
+
+
+def test_a_duplicate_of_a_running_trial_gets_its_value_when_it_ends(opened: Open, project: Path) -> None:
+    search = opened()
+    running: list[Attempt] = []
+    while (attempt := search.next_attempt(2)) is not None:
+        running.append(attempt)
+    assert len(running) == 16
+    waiting = [trial for trial in trials(project) if "duplicate_of" in trial.user_attrs]
+    assert {trial.state for trial in waiting} == {optuna.trial.TrialState.RUNNING}
+    for attempt in running:
+        search.end(attempt.number, "complete", objective=attempt.slot / 100)
+    assert {trial.state for trial in trials(project)} == {optuna.trial.TrialState.COMPLETE}
+    values = {attempt.number: attempt.slot / 100 for attempt in running}
+    for trial in trials(project):
+        if original := trial.user_attrs.get("duplicate_of"):
+            assert trial.value == values[original]
+
+
+def test_a_duplicate_of_a_failed_trial_fails(opened: Open, project: Path) -> None:
+    search = opened()
+    while take(search, "failed"):
+        pass
+    assert {trial.state for trial in trials(project)} == {optuna.trial.TrialState.FAIL}
+    assert search.ended() == []
+
+
+def test_a_failed_slot_is_not_tried_again_but_a_lost_one_is(opened: Open) -> None:
+    search = opened()
+    failed, lost = take(search, "failed"), take(search, "lost")
+    again, other = take(search), take(search)
+    assert failed and lost and again and other
+    assert (again.slot, again.retry, again.spec) == (lost.slot, 1, lost.spec)
+    assert again.name == "trial-0002-retry-1"
+    assert other.slot == 3
+
+
+def test_a_slot_that_is_lost_too_often_is_given_up(opened: Open) -> None:
+    search = opened()
+    slots = []
+    for _ in range(4):
+        attempt = take(search, "lost", retries=2)
+        assert attempt
+        slots.append((attempt.slot, attempt.retry))
+    assert slots == [(1, 0), (1, 1), (1, 2), (2, 0)]
+
+
+def test_an_interrupted_slot_is_always_tried_again_before_anything_new(opened: Open) -> None:
+    for retry in range(4):
+        attempt = take(opened(), "interrupted", retries=0)
+        assert attempt
+        assert (attempt.slot, attempt.retry) == (1, retry)
+
+
+def play(search: Search, count: int) -> list[object]:
+    return [config_of(take(search)) for _ in range(count)]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe_short", "grid"])
+def test_a_study_that_was_stopped_goes_on_as_if_it_had_not_been(project: Path, sampler: str) -> None:
+    def opened(database: str) -> Search:
+        config = load_config("tiny", [f"sampler={sampler}", "study.trials=12"], project)
+        return Search(project / database, config, identity())
+
+    whole = play(opened("whole.db"), 12)
+    parts = play(opened("parts.db"), 4)
+    take(opened("parts.db"), "interrupted")
+    for count in (1, 4, 3):
+        parts += play(opened("parts.db"), count)
+    assert parts == whole
+
+
+def test_what_a_killed_coordinator_left_open_is_told_and_tidied(opened: Open, project: Path) -> None:
+    search = opened()
+    finished, linked, unlinked = take(search), search.next_attempt(2), search.next_attempt(2)
+    assert finished and linked and unlinked
+    search.opened_run(linked, "run-x")
+    search._study.ask()  # asked, never made an attempt
+    search._study.enqueue_trial({"pooling": "max"})  # queued, never asked
+    again = opened()
+    left = list(again.unfinished())
+    assert left == [(linked, "run-x"), (unlinked, None)]
+    for one, _ in left:
+        again.end(one.number, "interrupted")
+    assert not [trial for trial in trials(project) if not trial.state.is_finished()]
+    retried, second = take(again), take(again)
+    assert retried and second
+    assert [(retried.slot, retried.retry), (second.slot, second.retry)] == [(2, 1), (3, 1)]
+
+
+def test_seeds_come_from_the_study_and_the_slot(opened: Open) -> None:
+    attempt = take(opened("study.seed=11"))
+    assert attempt
+    assert attempt.spec.seed == seed_of(11, 1)
+
+
+def test_a_median_pruner_prunes_below_the_median_after_its_warm_up(opened: Open) -> None:
+    search = opened("pruner=median", "pruner.n_startup_trials=2", "pruner.n_warmup_steps=1", "training.epochs=4")
+
+    def record(epoch: int, accuracy: float) -> EpochRecord:
+        return EpochRecord(epoch=epoch, loss=1, accuracy=0.5, val_loss=1, val_accuracy=accuracy, seconds=1)
+
+    for accuracy in (0.6, 0.8):
+        attempt = search.next_attempt(2)
+        assert attempt
+        assert not any(search.report(attempt.number, record(epoch, accuracy)) for epoch in (1, 2, 3, 4))
+        search.end(attempt.number, "complete", objective=accuracy)
+    attempt = search.next_attempt(2)
+    assert attempt
+    # The median of 0.6 and 0.8 is 0.7; epoch 1 is warm-up, epoch 4 the last: nothing to save.
+    answers = [search.report(attempt.number, record(epoch, 0.69)) for epoch in (1, 2, 3, 4)]
+    assert answers == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epochs=9", r"training\.epochs is 3, asked for 9"),
+        ("space.dropout=0.5", r"space\.dropout\.choices is \[0\.0, 0\.25\], asked for \[0\.5\]"),
+        ("study.seed=8", r"study\.seed is 7, asked for 8"),
+        ("pruner=hyperband", r"pruner\.name is none, asked for hyperband"),
+    ],
+)
+def test_a_study_with_other_settings_is_not_continued(opened: Open, override: str, message: str) -> None:
+    take(opened())
+    with pytest.raises(StudyMismatch, match=message) as caught:
+        opened(override)
+    assert "study.name=tiny-2" in str(caught.value)
+
+
+def test_a_study_on_other_data_is_not_continued(opened: Open) -> None:
+    opened()
+    with pytest.raises(StudyMismatch, match=r"data\.digest is d, asked for e"):
+        opened(digest="e")
+
+
+def test_trials_and_execution_may_change(opened: Open) -> None:
+    take(opened())
+    assert len(opened("study.trials=7", "execution.workers=3", "study.timeout=9").ended()) == 1
+
+
+def test_complete_trials_stand_before_pruned_ones_and_better_before_worse(opened: Open) -> None:
+    search = opened()
+    for state, objective in (("pruned", 0.9), ("complete", 0.5), ("complete", 0.7)):
+        take(search, state, objective)  # type: ignore[arg-type]
+    assert [(one.state, one.objective) for one in search.ended()] == [
+        ("complete", 0.7),
+        ("complete", 0.5),
+        ("pruned", 0.9),
+    ]
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(project: Path) -> None:
+    file = project / "optuna.db"
+    file.write_text("not a database, and long enough to be taken for one" * 10)
+    before = file.read_bytes()
+    config: StudyConfig = load_config("tiny", [], project)
+    with pytest.raises(StoreError, match="cannot be used"):
+        Search(file, config, identity())
+    assert file.read_bytes() == before
+
+
+def test_the_database_is_made_whole_or_not_at_all(project: Path, opened: Open) -> None:
+    opened()
+    assert [path.name for path in project.glob("*.db*")] == ["optuna.db"]
+    with sqlite3.connect(project / "optuna.db") as connection:
+        assert connection.execute("pragma integrity_check").fetchone() == ("ok",)

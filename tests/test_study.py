@@ -1,0 +1,262 @@
+"""Whole studies as a user runs them: five small trials on real digits, two workers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import keras
+import optuna
+import pandas as pd
+import pytest
+from conftest import Command, clean_environment
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+
+from poolstudy.data import SearchData, scaled
+from poolstudy.records import TrialSpec
+
+FILES = {
+    "spec.json",
+    "history.csv",
+    "environment.json",
+    "summary.txt",
+    "diagram.png",
+    "learning_curves.png",
+    "weights_histogram.png",
+    "layers.csv",
+    "model.keras",
+}
+IMAGES = ["model~diagram", "curves~learning", "weights~conv_1", "weights~conv_2", "weights~dense_1", "weights~dense_2"]
+TERMINAL = {"COMPLETE": "complete", "PRUNED": "pruned"}
+
+
+def runs(root: Path, study: str = "tiny", kind: str = "trial") -> list[Run]:
+    """The runs of a study, oldest first."""
+    client = MlflowClient(f"sqlite:///{root / 'mlruns' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(study)
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id], f"tags.`poolstudy.kind` = '{kind}'", ViewType.ACTIVE_ONLY)
+    return sorted(found, key=lambda run: run.info.start_time)
+
+
+def trials(root: Path, study: str = "tiny") -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name=study, storage=f"sqlite:///{root / 'mlruns' / 'optuna.db'}").trials
+
+
+def check_books(root: Path, study: str = "tiny") -> None:
+    """Optuna's attempts and MLflow's runs agree one to one, as the ledger says."""
+    attempts = {trial.user_attrs["run_id"]: trial for trial in trials(root, study) if "ledger" in trial.user_attrs}
+    tracked = {run.info.run_id: run for run in runs(root, study)}
+    assert attempts.keys() == tracked.keys()
+    status = {"complete": "FINISHED", "pruned": "KILLED", "interrupted": "KILLED", "failed": "FAILED", "lost": "FAILED"}
+    for run_id, run in tracked.items():
+        trial, tags = attempts[run_id], run.data.tags
+        ledger = trial.user_attrs["ledger"]
+        assert (
+            tags["poolstudy.state"]
+            == trial.user_attrs["state"]
+            == TERMINAL.get(trial.state.name, tags["poolstudy.state"])
+        )
+        assert run.info.status == status[tags["poolstudy.state"]]
+        assert (int(tags["poolstudy.trial"]), int(tags["poolstudy.attempt"])) == (ledger["slot"], ledger["retry"])
+        assert tags["poolstudy.spec_digest"] == TrialSpec.model_validate(ledger["spec"]).digest
+
+
+def artifact(root: Path, run: Run, name: str) -> Path:
+    return Path(run.info.artifact_uri.removeprefix("file://")) / name
+
+
+@pytest.fixture(scope="session")
+def study(finished: tuple[Path, Any]) -> Path:
+    root, said = finished
+    assert said.returncode == 0, said.stdout + said.stderr
+    return root
+
+
+def test_exactly_the_trials_that_were_asked_for_are_done(study: Path) -> None:
+    assert Counter(run.data.tags["poolstudy.state"] for run in runs(study)) == {"complete": 5}
+    assert sorted(int(run.data.tags["poolstudy.trial"]) for run in runs(study)) == [1, 2, 3, 4, 5]
+    assert len({run.data.tags["poolstudy.spec_digest"] for run in runs(study)}) == 5
+    check_books(study)
+
+
+def test_params_are_those_of_the_spec_that_trained(study: Path) -> None:
+    for run in runs(study):
+        spec = TrialSpec.model_validate_json(artifact(study, run, "spec.json").read_text())
+        values = spec.hyperparameters.flat() | {"epochs": 3, "patience": 2, "seed": spec.seed}
+        assert run.data.params == {key: str(value) for key, value in values.items()}
+        assert run.data.tags["poolstudy.spec_digest"] == spec.digest
+        assert run.data.tags["poolstudy.data_digest"] == spec.data.digest
+
+
+def test_every_run_has_the_files_and_images_of_the_contract(study: Path) -> None:
+    for run in runs(study):
+        folder = artifact(study, run, "")
+        assert {path.name for path in folder.iterdir() if path.is_file()} == FILES
+        names = [path.name for path in (folder / "images").iterdir()]
+        for key in IMAGES:
+            assert any(name.startswith(key) and name.endswith(".png") for name in names), (key, names)
+
+
+def test_metrics_of_each_epoch_are_those_of_the_history(study: Path) -> None:
+    client = MlflowClient(f"sqlite:///{study / 'mlruns' / 'mlflow.db'}")
+    for run in runs(study):
+        history = pd.read_csv(artifact(study, run, "history.csv"))
+        for metric, column in {"loss": "loss", "val_accuracy": "val_accuracy", "epoch_seconds": "seconds"}.items():
+            logged = client.get_metric_history(run.info.run_id, metric)
+            assert [one.step for one in logged] == history["epoch"].tolist()
+            assert [one.value for one in logged] == history[column].tolist()
+        best = history.iloc[int(history["val_loss"].to_numpy().argmin())]
+        assert run.data.metrics["best_epoch"] == best["epoch"]
+        assert run.data.metrics["best_val_accuracy"] == best["val_accuracy"]
+        assert run.data.metrics["best_val_loss"] == best["val_loss"]
+
+
+def test_a_saved_model_gives_the_logged_number_of_correct_images_and_the_loss(study: Path) -> None:
+    (cache,) = (study / "mlruns" / "cache").iterdir()
+    data = SearchData.open(cache)
+    for run in runs(study):
+        model = keras.models.load_model(artifact(study, run, "model.keras"), safe_mode=True)
+        loss, accuracy = model.evaluate(scaled(data.validation_images), data.validation_labels, verbose=0)
+        assert round(accuracy * 50) == round(run.data.metrics["best_val_accuracy"] * 50)
+        assert loss == pytest.approx(run.data.metrics["best_val_loss"], abs=1e-6)
+        assert model.count_params() == run.data.metrics["parameter_count"]
+
+
+def test_the_study_is_a_run_of_its_own(study: Path) -> None:
+    (run,) = runs(study, kind="study")
+    assert (run.info.run_name, run.info.status) == ("tiny", "FINISHED")
+    assert run.data.metrics["trials"] == 5
+    assert json.loads(artifact(study, run, "config.json").read_text())["study"]["seed"] == 7
+
+
+def test_nothing_is_left_lying_about(study: Path) -> None:
+    assert sorted(path.name for path in (study / "mlruns").iterdir()) == [
+        "artifacts",
+        "cache",
+        "locks",
+        "logs",
+        "mlflow.db",
+        "optuna.db",
+        "staging",
+    ]
+    assert list((study / "mlruns" / "staging").iterdir()) == []
+
+
+def test_the_program_says_what_it_did(finished: tuple[Path, Any]) -> None:
+    _, said = finished
+    assert "No GPU that TensorFlow can use: training on the CPU." in said.stdout or "Found GPU at" in said.stdout
+    assert "5 of 5 trials done" in said.stdout
+    assert "Best run: " in said.stdout
+    assert "viewStateShareKey=poolstudy" in said.stdout
+    assert said.stderr == ""
+    assert max(len(line) for line in said.stdout.splitlines() if "http" not in line and "trial-" not in line) <= 80
+
+
+def test_the_same_command_does_no_work_twice_and_more_trials_go_on(
+    study: Path, poolstudy: Command, tmp_path: Path
+) -> None:
+    before = {run.info.run_id for run in runs(study)}
+    again = poolstudy(study, "run", "tiny")
+    assert again.returncode == 0, again.stderr
+    assert {run.info.run_id for run in runs(study)} == before
+    more = poolstudy(
+        study, "run", "tiny", "study.trials=40", "study.name=small", "space.dropout=0.0", "pruner=median_short"
+    )
+    assert more.returncode == 0, more.stderr
+    assert "The space holds no other configuration: ended with 8 trials." in more.stdout
+    check_books(study, "small")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code", "message"),
+    [
+        (["training.epochs=9"], 2, "study tiny exists with other settings (training.epochs is 3, asked for 9)"),
+        (["space.dropout=0.5"], 2, "space.dropout.choices is [0.0, 0.25], asked for [0.5]"),
+        (["data.path=nowhere"], 3, "no images.gz in"),
+        (["study.name=new", "tracking.uri=sqlite:////proc/nowhere/mlflow.db"], 3, "MLflow's store"),
+        (["study.name=gpu", "execution.require_gpu=true"], 3, "no GPU that TensorFlow can use"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line_and_leaves_nothing(
+    study: Path, poolstudy: Command, overrides: list[str], code: int, message: str
+) -> None:
+    before = len(trials(study)), len(runs(study))
+    said = poolstudy(study, "run", "tiny", *overrides)
+    assert (said.returncode, said.stdout) == (code, "")
+    assert said.stderr.startswith("poolstudy: ")
+    assert said.stderr.count("\n") == 1
+    assert message in said.stderr
+    assert (len(trials(study)), len(runs(study))) == before
+    names = optuna.get_all_study_names(f"sqlite:///{study / 'mlruns' / 'optuna.db'}")
+    assert not {"new", "gpu"} & set(names)
+
+
+def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "poolstudy", "run", "tiny", "execution.workers=2", *arguments],
+        cwd=root,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(process: "subprocess.Popen[str]", text: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"ended without saying {text!r}: {process.stderr.read() if process.stderr else ''}")
+
+
+def test_ctrl_c_stops_in_good_order_a_second_study_is_refused_and_the_first_goes_on(
+    project: Path, poolstudy: Command
+) -> None:
+    long = ["training.epochs=60", "training.patience=60"]
+    with start(project, *long) as first:
+        wait_for(first, "epoch 1/60")
+        second = poolstudy(project, "run", "tiny", *long)
+        assert second.returncode == 3
+        assert f"study tiny is being run by process {first.pid}" in second.stderr
+        began = time.monotonic()
+        first.send_signal(signal.SIGINT)
+        out, err = first.communicate(timeout=60)
+        assert time.monotonic() - began < 10
+    assert first.returncode == 130
+    assert "The same command goes on from here." in out
+    assert err == ""
+    states = Counter(run.data.tags["poolstudy.state"] for run in runs(project))
+    assert states["interrupted"] >= 1
+    check_books(project)
+
+
+def test_a_study_that_was_killed_goes_on_where_it_was(project: Path, poolstudy: Command) -> None:
+    with start(project) as first:
+        wait_for(first, "trial-0002  epoch 1/3")
+        os.kill(first.pid, signal.SIGKILL)
+    assert [run for run in runs(project) if run.info.status == "RUNNING"]
+    again = poolstudy(project, "run", "tiny")
+    assert again.returncode == 0, again.stderr
+    states = Counter(run.data.tags["poolstudy.state"] for run in runs(project))
+    assert states["complete"] == 5
+    assert states["interrupted"] >= 1
+    assert not [run for run in runs(project) if run.info.status == "RUNNING"]
+    check_books(project)
+
+
+def test_trials_that_fail_in_a_row_stop_the_study(project: Path, poolstudy: Command) -> None:
+    said = poolstudy(project, "run", "tiny", "training.learning_rate=1e30", "execution.max_failures_in_a_row=2")
+    assert said.returncode == 1
+    assert "2 trials failed in a row, the last because" in said.stderr
+    assert Counter(run.data.tags["poolstudy.state"] for run in runs(project))["failed"] == 2
+    (run,) = runs(project, kind="study")
+    assert run.info.status == "FAILED"
+    check_books(project)

@@ -1,0 +1,159 @@
+"""MLflow on SQLite in a temporary folder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from poolstudy.errors import StoreError
+from poolstudy.records import DataIdentity, EpochRecord, State, TrainingSettings, TrialResult, TrialSpec
+from poolstudy.space import HyperParameters
+from poolstudy.tracking import STATUS, Tracker, dashboard_link, latest_study, resolved_uri
+
+DATA = DataIdentity(
+    name="tiny",
+    digest="d" * 64,
+    image_shape=(8, 8, 1),
+    class_names=("0", "1"),
+    train_images=4,
+    validation_images=1,
+    validation_fraction=0.2,
+    split_seed=42,
+)
+SPEC = TrialSpec(
+    study="s",
+    slot=7,
+    seed=99,
+    hyperparameters=HyperParameters(pooling="max", pool_size=2, filters=(3, 4), dropout=0.25),
+    training=TrainingSettings(epochs=3),
+    data=DATA,
+)
+RECORD = EpochRecord(epoch=1, loss=1.5, accuracy=0.25, val_loss=1.25, val_accuracy=0.5, seconds=2)
+RESULT = TrialResult(
+    history=(RECORD,),
+    best_epoch=1,
+    stop_reason="epochs",
+    parameter_count=12,
+    weights_digest="w",
+    untrained_digest="u",
+    train_seconds=2,
+    images_per_second=2,
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tracking")
+
+
+@pytest.fixture
+def tracker(root: Path) -> Tracker:
+    return Tracker("sqlite:///mlruns/mlflow.db", "mlruns/artifacts", "s", root)
+
+
+@pytest.fixture
+def client(tracker: Tracker) -> MlflowClient:
+    return MlflowClient(tracker.uri)
+
+
+def test_a_run_carries_the_contract(tracker: Tracker, client: MlflowClient, tmp_path: Path) -> None:
+    run_id = tracker.open_trial(SPEC, "trial-0007-retry-1", retry=1)
+    assert client.get_run(run_id).info.status == "RUNNING"
+    tracker.log_epoch(run_id, RECORD)
+    (tmp_path / "images" / "weights").mkdir(parents=True)
+    (tmp_path / "summary.txt").write_text("a summary")
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "images" / "weights" / "conv_1.png")
+    tracker.log_files(run_id, tmp_path)
+    tracker.close_trial(run_id, "complete", result=RESULT)
+
+    run = client.get_run(run_id)
+    assert run.info.run_name == "trial-0007-retry-1"
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {
+        "pooling": "max",
+        "pool_size": "2",
+        "filters_1": "3",
+        "filters_2": "4",
+        "dropout": "0.25",
+        "learning_rate": "0.001",
+        "batch_size": "32",
+        "epochs": "3",
+        "patience": "2",
+        "seed": "99",
+    }
+    tags = {key.removeprefix("poolstudy."): value for key, value in run.data.tags.items() if "poolstudy." in key}
+    expected = {"kind": "trial", "study": "s", "trial": "7", "attempt": "1", "state": "complete"}
+    assert expected.items() <= tags.items()
+    assert tags["spec_digest"] == SPEC.digest
+    assert tags["data_digest"] == "d" * 64
+    assert run.data.metrics["best_val_accuracy"] == 0.5
+    assert run.data.metrics["parameter_count"] == 12
+    steps = client.get_metric_history(run_id, "epoch_seconds")
+    assert [(one.step, one.value) for one in steps] == [(1, 2.0)]
+    files = {item.path for item in client.list_artifacts(run_id)}
+    assert {"spec.json", "summary.txt"} <= files
+    spec = client.download_artifacts(run_id, "spec.json")
+    assert TrialSpec.model_validate_json(Path(spec).read_text()).digest == SPEC.digest
+    images = [item.path for item in client.list_artifacts(run_id, "images")]
+    assert any("weights~conv_1" in path and path.endswith(".png") for path in images)
+
+
+@pytest.mark.parametrize(("state", "status"), STATUS.items())
+def test_states_have_the_status_of_the_ledger(
+    tracker: Tracker, client: MlflowClient, state: State, status: str
+) -> None:
+    run_id = tracker.open_trial(SPEC, "trial-0001", retry=0)
+    tracker.close_trial(run_id, state, reason="why")
+    run = client.get_run(run_id)
+    assert run.info.status == status
+    assert run.data.tags["poolstudy.reason"] == "why"
+    found = tracker.get(run_id)
+    assert found is not None
+    assert found.state == state
+
+
+def test_runs_that_are_open_can_be_found(tracker: Tracker) -> None:
+    run_id = tracker.open_trial(SPEC, "trial-0002", retry=0)
+    assert [run.run_id for run in tracker.runs("trial", running=True)] == [run_id]
+    tracker.close_trial(run_id, "interrupted")
+    assert list(tracker.runs("trial", running=True)) == []
+    assert tracker.get("0" * 32) is None
+
+
+def test_a_study_goes_on_in_the_run_it_had(tracker: Tracker, client: MlflowClient) -> None:
+    run_id = tracker.open_study({"trials": 3}, {"study": {"name": "s"}})
+    tracker.close_study(run_id, "interrupted", {"trials": 1})
+    assert client.get_run(run_id).info.status == "KILLED"
+    assert tracker.open_study({"trials": 5}, {}) == run_id
+    assert client.get_run(run_id).info.status == "RUNNING"
+    tracker.close_study(run_id, "complete", {"trials": 3})
+    assert latest_study(tracker.uri) == tracker.experiment_id
+    assert latest_study(tracker.uri, "s") == tracker.experiment_id
+    with pytest.raises(StoreError, match='no study "o\'ther"'):
+        latest_study(tracker.uri, "o'ther")
+
+
+def test_a_view_is_stored_on_the_experiment_and_linked(tracker: Tracker, client: MlflowClient) -> None:
+    tracker.share_view("k", {"orderByAsc": False})
+    tags = client.get_experiment(tracker.experiment_id).tags
+    assert tags["mlflow.sharedViewState.k"] == '{"orderByAsc": false}'
+    link = dashboard_link("http://127.0.0.1:5000/", "3", "k")
+    assert link == (
+        "http://127.0.0.1:5000/#/experiments/3/runs"
+        "?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey=k"
+    )
+
+
+def test_an_sqlite_path_is_relative_to_the_project(tmp_path: Path) -> None:
+    assert resolved_uri("sqlite:///mlruns/x.db", tmp_path) == f"sqlite:///{tmp_path}/mlruns/x.db"
+    assert resolved_uri("http://host:1", tmp_path) == "http://host:1"
+
+
+def test_a_store_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a-file").write_text("")
+    with pytest.raises(StoreError, match=r"MLflow's store sqlite:///a-file/mlflow\.db cannot be used"):
+        Tracker("sqlite:///a-file/mlflow.db", "artifacts", "s", tmp_path)
+    with pytest.raises(StoreError, match=r"no .*nothing\.db"):
+        latest_study(f"sqlite:///{tmp_path}/nothing.db")
