@@ -15,7 +15,7 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_default_study_is_what_the_readme_says() -> None:
     config = load_config("pooling", [], REPOSITORY)
-    assert config.study.trials == 24
+    assert config.study.trials == 20
     assert config.space.size() == 448
     assert (config.training.epochs, config.training.batch_size, config.training.patience) == (10, 32, 2)
     assert (config.data.validation_fraction, config.data.split_seed) == (0.2, 42)

@@ -34,7 +34,7 @@ ONLY = {
 
 
 def imports(tree: ast.AST) -> set[str]:
-    """Every module that is imported anywhere in it, inside functions too."""
+    """Every module that is imported anywhere in it, inside functions and for types too."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

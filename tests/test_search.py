@@ -1,5 +1,6 @@
 """Optuna on SQLite in a temporary folder; the training is played."""
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -28,8 +29,18 @@ def identity(digest: str = "d") -> DataIdentity:
     )
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once: it takes a second."""
+    database = tmp_path_factory.mktemp("empty") / "optuna.db"
+    optuna.storages.RDBStorage(f"sqlite:///{database}").engine.dispose()
+    return database
+
+
 @pytest.fixture
-def opened(project: Path) -> Open:
+def opened(project: Path, empty_database: Path) -> Open:
+    shutil.copy(empty_database, project / "optuna.db")
+
     def call(*overrides: str, digest: str = "d") -> Search:
         config = load_config("tiny", ["study.trials=100", *overrides], project)
         return Search(project / "optuna.db", config, identity(digest))
@@ -262,8 +273,8 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(project: Path) -> 
     assert file.read_bytes() == before
 
 
-def test_the_database_is_made_whole_or_not_at_all(project: Path, opened: Open) -> None:
-    opened()
+def test_the_database_is_made_whole_or_not_at_all(project: Path) -> None:
+    Search(project / "optuna.db", load_config("tiny", [], project), identity())
     assert [path.name for path in project.glob("*.db*")] == ["optuna.db"]
     with sqlite3.connect(project / "optuna.db") as connection:
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)

@@ -61,6 +61,9 @@ def _run(options: argparse.Namespace) -> int:
     if outcome.interrupted:
         console.print("Interrupted. The same command goes on from here.")
         return 128 + outcome.interrupted
+    if len(outcome.ended) < config.study.trials and not outcome.exhausted:
+        done = f"{len(outcome.ended)} of {config.study.trials}"
+        console.print(f"study.timeout ended it with {done} trials. The same command goes on from here.")
     return 0
 
 

@@ -13,20 +13,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from rich.console import Console
 
 from poolstudy import dashboard, worker
-from poolstudy.config import StudyConfig
+from poolstudy.config import ExecutionSection, StudyConfig
 from poolstudy.data import SearchData, load_search_data
 from poolstudy.display import Display
 from poolstudy.errors import DeviceError, ProgramMissing, StoreError, StudyBusy, StudyStopped
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
 from poolstudy.records import Ended, State, TrialResult
-from poolstudy.search import Attempt, Search
-from poolstudy.tracking import Tracker, dashboard_link
+
+if TYPE_CHECKING:  # they take seconds to import: run_study does it while the server of workers starts
+    from poolstudy.search import Attempt, Search
+    from poolstudy.tracking import Tracker
+    from poolstudy.training import Device
 
 UI_SERVER = "http://127.0.0.1:5000"
 
@@ -67,9 +71,13 @@ def run_study(config: StudyConfig, root: Path, console: Console) -> Outcome:
         with contextlib.closing(
             LocalEngine(worker.run_task, worker.PRELOAD, log, execution.threads_per_worker, execution.trial_timeout)
         ) as engine:
+            from poolstudy.search import Search
+            from poolstudy.tracking import Tracker
+
+            gpus = _find_gpus(engine, execution.require_gpu, log)
             tracker = Tracker(config.tracking.uri, config.tracking.artifacts, config.study.name, root)
             search = Search(mlruns / "optuna.db", config, data.identity)
-            coordinator = _Coordinator(config, mlruns, data, engine, tracker, search, console)
+            coordinator = _Coordinator(config, mlruns, data, engine, gpus, tracker, search, console)
             return coordinator.run()
 
 
@@ -111,6 +119,37 @@ class _DownloadProgress:
             self._console.print(f"downloading {file}: {share}", highlight=False)
 
 
+def _find_gpus(engine: LocalEngine, required: bool, log: Path) -> "list[Device]":
+    """The GPUs that TensorFlow can use.
+
+    Raises:
+        DeviceError: there is none and one is required, or TensorFlow does not even start.
+    """
+    try:
+        gpus: list[Device] = engine.call(worker.find_gpus)
+    except ChildProcessError as error:
+        reason = f"a process that imports TensorFlow ends at once ({error})"
+        raise DeviceError(reason, "one that goes on", f"see {log}") from None
+    if required and not gpus:
+        raise DeviceError(
+            f"no GPU that TensorFlow can use{_nvidia_note()}",
+            "one, since execution.require_gpu=true",
+            "mend the driver, install the extra gpu (make setup), or leave require_gpu out",
+        )
+    return gpus
+
+
+def _places(execution: ExecutionSection, gpus: "list[Device]") -> list[str]:
+    """The device of each worker that there may be at once; GPUs are filled evenly."""
+    if gpus:
+        devices = [gpu.name for _ in range(execution.workers_per_gpu) for gpu in gpus]
+    else:
+        devices = ["CPU:0"] * max(1, _cores() // execution.threads_per_worker)
+    if execution.workers == "auto":
+        return devices
+    return [devices[index % len(devices)] for index in range(execution.workers)]
+
+
 class _Coordinator:
     """The loop: start what there is room for, hear what happens, write it down."""
 
@@ -120,8 +159,9 @@ class _Coordinator:
         mlruns: Path,
         data: SearchData,
         engine: LocalEngine,
-        tracker: Tracker,
-        search: Search,
+        gpus: "list[Device]",
+        tracker: "Tracker",
+        search: "Search",
         console: Console,
     ) -> None:
         self._config = config
@@ -130,7 +170,8 @@ class _Coordinator:
         shutil.rmtree(self._staging, ignore_errors=True)
         self._data = data.save(mlruns / "cache" / data.identity.digest[:16])
         self._attempts: dict[int, tuple[Attempt, str]] = {}
-        self._free: list[str] = []
+        self._gpus = gpus
+        self._free = _places(config.execution, gpus)
         self._failures_in_a_row = 0
         self._exhausted = False
         self._signal: int | None = None
@@ -146,10 +187,11 @@ class _Coordinator:
         state: State = "interrupted"
         try:
             with self._signals(), self._display:
-                self._free = self._places()
+                self._say_devices()
                 self._display.began(len(self._free), len(self._search.ended()), self._best())
                 self._loop()
-            state = "interrupted" if self._signal else "complete"
+            done = len(self._search.ended()) >= config.study.trials or self._exhausted
+            state = "complete" if done else "interrupted"
         except StudyStopped:
             state = "failed"
             raise
@@ -173,10 +215,12 @@ class _Coordinator:
             objective = run.metrics.get(self._config.study.objective.metric) if run else None
             self._search.end(attempt.number, state, objective=objective)
 
-    def _open_run(self, attempt: Attempt) -> str:
+    def _open_run(self, attempt: "Attempt") -> str:
         return self._tracker.open_trial(attempt.spec, attempt.name, attempt.retry)
 
     def _share_dashboard(self) -> str:
+        from poolstudy.tracking import dashboard_link
+
         objective = self._config.study.objective
         params = list(self._config.space.dimensions())
         convolutions = [f"conv_{number}" for number in range(1, len(self._config.space.filters) + 1)]
@@ -186,26 +230,11 @@ class _Coordinator:
         server = self._tracker.uri if self._tracker.uri.startswith("http") else UI_SERVER
         return dashboard_link(server, self._tracker.experiment_id, dashboard.VIEW_KEY)
 
-    def _places(self) -> list[str]:
-        """The device of each worker there may be at once."""
-        execution = self._config.execution
-        gpus = self._engine.call(worker.find_gpus)
-        if not gpus and execution.require_gpu:
-            raise DeviceError(
-                f"no GPU that TensorFlow can use{_nvidia_note()}",
-                "one, since execution.require_gpu=true",
-                "mend the driver, install the extra gpu (make setup), or leave require_gpu out",
-            )
-        if gpus:
-            for gpu in gpus:
-                self._display.say(f"Found GPU at: /device:{gpu.name} ({gpu.description})")
-            devices = [gpu.name for gpu in gpus for _ in range(execution.workers_per_gpu)]
-        else:
+    def _say_devices(self) -> None:
+        for gpu in self._gpus:
+            self._display.say(f"Found GPU at: /device:{gpu.name} ({gpu.description})")
+        if not self._gpus:
             self._display.say(f"No GPU that TensorFlow can use{_nvidia_note()}: training on the CPU.")
-            devices = ["CPU:0"] * max(1, _cores() // execution.threads_per_worker)
-        if execution.workers == "auto":
-            return devices
-        return [devices[index % len(devices)] for index in range(execution.workers)]
 
     # The loop
 
@@ -231,7 +260,7 @@ class _Coordinator:
                 return
             self._start(attempt)
 
-    def _start(self, attempt: Attempt) -> None:
+    def _start(self, attempt: "Attempt") -> None:
         run_id = self._open_run(attempt)
         self._search.opened_run(attempt, run_id)
         device = self._free.pop(0)

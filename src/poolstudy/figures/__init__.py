@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from poolstudy.figures.curves import learning_curves
+from poolstudy.figures.curves import learning_curves, small_learning_curves
 from poolstudy.figures.diagram import draw_diagram
 from poolstudy.figures.weights import layer_histogram, weights_histogram
 from poolstudy.model import Weights
@@ -39,13 +39,14 @@ def draw(
     draw_diagram(model, folder / "diagram.png", diagram_dpi)
     (images / "model" / "diagram.png").write_bytes((folder / "diagram.png").read_bytes())
 
-    curves = learning_curves(result, parameters.pooling, heading)
-    curves.savefig(folder / "learning_curves.png")
-    curves.savefig(images / "curves" / "learning.png")
+    pooling, size = parameters.pooling, parameters.pool_size
+    learning_curves(result, pooling, heading).savefig(folder / "learning_curves.png")
+    short = f"trial-{spec.slot:04d} · {pooling} {size}x{size}"
+    small_learning_curves(result, pooling, short).savefig(images / "curves" / "learning.png")
 
-    weights_histogram(untrained, trained, parameters.pooling, heading).savefig(folder / "weights_histogram.png")
+    weights_histogram(untrained, trained, pooling, heading).savefig(folder / "weights_histogram.png")
     for name in trained:
         layer, _, variable = name.partition("/")
         if variable == "kernel":
-            figure = layer_histogram(name, untrained, trained, parameters.pooling, f"trial-{spec.slot:04d} {layer}")
+            figure = layer_histogram(name, untrained, trained, pooling, f"{short} · {layer}")
             figure.savefig(images / "weights" / f"{layer}.png")
