@@ -7,7 +7,8 @@ import hashlib
 from typing import Any
 
 VIEW_KEY = "poolstudy"
-_SECTIONS = ("Side by side", "Curves", "The whole study")
+# Name, columns of cards, height of a card in pixels. An image card as wide as the page shows runs side by side.
+_SECTIONS = (("Side by side", 1, 420), ("Curves", 2, 360), ("The whole study", 2, 420))
 
 
 def view(objective: str, maximize: bool, params: list[str], images: list[str]) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def view(objective: str, maximize: bool, params: list[str], images: list[str]) -
         params: the sampled ones, for the parallel coordinates.
         images: keys of the image grids, in order.
     """
-    sections = [_section(name) for name in _SECTIONS]
+    sections = [_section(*section) for section in _SECTIONS]
     side_by_side, curves, whole = (section["uuid"] for section in sections)
     cards = [_image(key, side_by_side) for key in images]
     cards += [_line(metric, curves) for metric in ("val_accuracy", "val_loss", "accuracy", "loss")]
@@ -39,7 +40,7 @@ def view(objective: str, maximize: bool, params: list[str], images: list[str]) -
         "runsHiddenMode": "SHOWALL",
         "viewMaximized": False,
         "runListHidden": False,
-        "isAccordionReordered": False,
+        "isAccordionReordered": True,
         "autoRefreshEnabled": True,
         "groupBy": None,
         "useGroupedValuesInCharts": True,
@@ -55,8 +56,9 @@ def _uuid(*parts: str) -> str:
     return hashlib.sha256("/".join(parts).encode()).hexdigest()[:32]
 
 
-def _section(name: str) -> dict[str, Any]:
-    return {"uuid": _uuid("section", name), "name": name, "display": True, "isReordered": False}
+def _section(name: str, columns: int, height: int) -> dict[str, Any]:
+    size = {"columns": columns, "cardHeight": height}
+    return {"uuid": _uuid("section", name), "name": name, "display": True, "isReordered": False, **size}
 
 
 def _card(kind: str, name: str, section: str, **settings: Any) -> dict[str, Any]:
