@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-from poolstudy.config import find_root, known_keys, load_config, load_tracking
+from poolstudy.compose import find_root, known_keys, load_config, load_tracking
 from poolstudy.errors import ConfigurationError
 from poolstudy.space import HyperParameters
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import small_images, write_data, write_idx
 from sklearn.model_selection import train_test_split
 
-from poolstudy.config import load_config
+from poolstudy.compose import load_config
 from poolstudy.data import SearchData, digest, load_search_data, scaled
 from poolstudy.errors import ConfigurationError, DataError
 from poolstudy.sources import DataFile, DigitsData, IdxData

@@ -8,22 +8,23 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "poolstudy"
 
 FLOORS = {
-    "errors": 0, "files": 0, "space": 0, "records": 0, "sources": 0,
+    "errors": 0, "files": 0, "lock": 0, "space": 0, "records": 0, "sources": 0,
     "config": 1, "data": 1, "model": 1,
-    "training": 2, "figures": 2, "search": 2, "tracking": 2, "execution": 2, "display": 2, "dashboard": 2,
+    "compose": 2, "training": 2, "figures": 2, "search": 2, "tracking": 2, "execution": 2, "display": 2, "dashboard": 2,
     "worker": 3,
-    "study": 4, "ui": 4,
-    "cli": 5,
-    "__main__": 6,
+    "devices": 4,
+    "study": 5, "ui": 5,
+    "cli": 6,
+    "__main__": 7,
 }  # fmt: skip
 # Within floor 0 there is an order as well.
-GROUND = ["errors", "files", "space", "records", "sources"]
+GROUND = ["errors", "files", "lock", "space", "records", "sources"]
 ONLY = {
     "optuna": {"search"},
     "sqlalchemy": {"search"},
     "mlflow": {"tracking"},
-    "hydra": {"config"},
-    "omegaconf": {"config"},
+    "hydra": {"compose"},
+    "omegaconf": {"compose"},
     "tensorflow": {"training", "worker"},
     "keras": {"model", "training", "figures", "worker"},
     "matplotlib": {"figures"},
@@ -76,7 +77,7 @@ def test_imports_go_down_only(room: str, path: Path) -> None:
 @pytest.mark.parametrize(
     ("room", "source"),
     [
-        ("data", "from poolstudy.config import StudyConfig"),
+        ("data", "from poolstudy.model import build_model"),
         ("training", "def f():\n    from poolstudy.tracking import Tracker"),
         ("training", "import mlflow.entities"),
         ("space", "from poolstudy import records"),

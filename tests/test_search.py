@@ -8,7 +8,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from poolstudy.config import StudyConfig, load_config
+from poolstudy.compose import load_config
+from poolstudy.config import StudyConfig
 from poolstudy.errors import StoreError, StudyMismatch
 from poolstudy.records import DataIdentity, EpochRecord, State, seed_of
 from poolstudy.search import Attempt, Search

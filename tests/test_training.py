@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from poolstudy.config import load_config
+from poolstudy.compose import load_config
 from poolstudy.data import SearchData, load_search_data, scaled
 from poolstudy.errors import DeviceError, TrialFailed
 from poolstudy.model import build_model, weights_digest, weights_of

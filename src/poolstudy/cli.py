@@ -49,7 +49,7 @@ def _run(options: argparse.Namespace) -> int:
     """Trains the trials of a study; run again, it goes on where it stopped."""
     from rich.console import Console
 
-    from poolstudy.config import find_root, load_config
+    from poolstudy.compose import find_root, load_config
 
     root = find_root(Path.cwd())
     config = load_config(options.experiment, options.overrides, root)
@@ -80,7 +80,7 @@ def _print_outcome(console: "Console", config: "StudyConfig", outcome: "Outcome"
 
 def _ui(options: argparse.Namespace) -> int:
     """Starts MLflow's pages on this machine and prints the link to the study's charts."""
-    from poolstudy.config import find_root
+    from poolstudy.compose import find_root
     from poolstudy.ui import open_browser, serving
 
     with serving(find_root(Path.cwd()), options.study, options.port) as link:

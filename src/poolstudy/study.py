@@ -15,16 +15,17 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from poolstudy import dashboard, worker
-from poolstudy.config import ExecutionSection, StudyConfig
+from poolstudy.config import StudyConfig
 from poolstudy.data import SearchData, load_search_data
+from poolstudy.devices import find_gpus, nvidia_note, places
 from poolstudy.display import Display
-from poolstudy.errors import DeviceError, ProgramMissing, StoreError, StudyBusy, StudyStopped
+from poolstudy.errors import ProgramMissing, StudyStopped
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
+from poolstudy.lock import study_lock
 from poolstudy.records import Ended, State, TrialResult
 
 if TYPE_CHECKING:  # they take seconds to import: run_study does it while the server of workers starts
@@ -64,7 +65,7 @@ def run_study(config: StudyConfig, root: Path, console: Console) -> Outcome:
     if shutil.which("dot") is None:
         raise ProgramMissing("no program `dot`", "Graphviz, which draws the diagrams", "install graphviz (make setup)")
     mlruns = root / "mlruns"
-    with _locked(mlruns, config.study.name):
+    with study_lock(mlruns / "locks", config.study.name):
         data = load_search_data(config.data, root, _DownloadProgress(console))
         log = mlruns / "logs" / f"{config.study.name}.log"
         execution = config.execution
@@ -74,34 +75,11 @@ def run_study(config: StudyConfig, root: Path, console: Console) -> Outcome:
             from poolstudy.search import Search
             from poolstudy.tracking import Tracker
 
-            gpus = _find_gpus(engine, execution.require_gpu, log)
+            gpus = find_gpus(engine, execution.require_gpu, log)
             tracker = Tracker(config.tracking.uri, config.tracking.artifacts, config.study.name, root)
             search = Search(mlruns / "optuna.db", config, data.identity)
             coordinator = _Coordinator(config, mlruns, data, engine, gpus, tracker, search, console)
             return coordinator.run()
-
-
-@contextlib.contextmanager
-def _locked(mlruns: Path, study: str) -> Iterator[None]:
-    """Holds the study; the system lets go of it when this process ends, however it ends."""
-    folder = mlruns / "locks"
-    holder = folder / f"{study}.pid"
-    lock = FileLock(folder / f"{study}.lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        who = holder.read_text().strip() if holder.exists() else "unknown"
-        raise StudyBusy(
-            f"study {study} is being run by process {who}", "one at a time", "wait for it, or choose another study.name"
-        ) from None
-    except OSError as error:
-        raise StoreError(f"{folder}: {error.strerror}", "a folder that can be written", "mend it") from None
-    try:
-        holder.write_text(f"{os.getpid()}\n")
-        yield
-    finally:
-        lock.release()
 
 
 class _DownloadProgress:
@@ -117,37 +95,6 @@ class _DownloadProgress:
             self._said[file] = tenth
             share = f"{done * 100 // total} %" if total else f"{done >> 20} MiB"
             self._console.print(f"downloading {file}: {share}", highlight=False)
-
-
-def _find_gpus(engine: LocalEngine, required: bool, log: Path) -> "list[Device]":
-    """The GPUs that TensorFlow can use.
-
-    Raises:
-        DeviceError: there is none and one is required, or TensorFlow does not even start.
-    """
-    try:
-        gpus: list[Device] = engine.call(worker.find_gpus)
-    except ChildProcessError as error:
-        reason = f"a process that imports TensorFlow ends at once ({error})"
-        raise DeviceError(reason, "one that goes on", f"see {log}") from None
-    if required and not gpus:
-        raise DeviceError(
-            f"no GPU that TensorFlow can use{_nvidia_note()}",
-            "one, since execution.require_gpu=true",
-            "mend the driver, install the extra gpu (make setup), or leave require_gpu out",
-        )
-    return gpus
-
-
-def _places(execution: ExecutionSection, gpus: "list[Device]") -> list[str]:
-    """The device of each worker that there may be at once; GPUs are filled evenly."""
-    if gpus:
-        devices = [gpu.name for _ in range(execution.workers_per_gpu) for gpu in gpus]
-    else:
-        devices = ["CPU:0"] * max(1, _cores() // execution.threads_per_worker)
-    if execution.workers == "auto":
-        return devices
-    return [devices[index % len(devices)] for index in range(execution.workers)]
 
 
 class _Coordinator:
@@ -171,7 +118,7 @@ class _Coordinator:
         self._data = data.save(mlruns / "cache" / data.identity.digest[:16])
         self._attempts: dict[int, tuple[Attempt, str]] = {}
         self._gpus = gpus
-        self._free = _places(config.execution, gpus)
+        self._free = places(config.execution, gpus)
         self._failures_in_a_row = 0
         self._exhausted = False
         self._signal: int | None = None
@@ -234,7 +181,7 @@ class _Coordinator:
         for gpu in self._gpus:
             self._display.say(f"Found GPU at: /device:{gpu.name} ({gpu.description})")
         if not self._gpus:
-            self._display.say(f"No GPU that TensorFlow can use{_nvidia_note()}: training on the CPU.")
+            self._display.say(f"No GPU that TensorFlow can use{nvidia_note()}: training on the CPU.")
 
     # The loop
 
@@ -358,15 +305,3 @@ def _study_params(config: StudyConfig) -> dict[str, object]:
         "objective": config.study.objective.metric,
         "data": config.data.name,
     }
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _nvidia_note() -> str:
-    """Said where a GPU is there and TensorFlow does not use it."""
-    if shutil.which("nvidia-smi") is None and not Path("/proc/driver/nvidia").exists():
-        return ""
-    return ", although an NVIDIA driver is here (the study's log in mlruns/logs has TensorFlow's reason)"

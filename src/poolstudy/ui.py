@@ -12,7 +12,7 @@ import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
-from poolstudy.config import load_tracking
+from poolstudy.compose import load_tracking
 from poolstudy.dashboard import VIEW_KEY
 from poolstudy.errors import StoreError
 from poolstudy.tracking import dashboard_link, latest_study, resolved_uri

@@ -6,21 +6,18 @@ Every attempt at a slot is one Optuna trial; its user attributes are `ledger` (s
 """
 
 import random
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from poolstudy.config import StudyConfig
-from poolstudy.errors import StoreError, StudyMismatch
-from poolstudy.files import replacing
+from poolstudy.errors import StudyMismatch
 from poolstudy.records import DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of
-from poolstudy.space import Choices, FloatRange, HyperParameters, IntRange, Value
+from poolstudy.search.parts import open_study, sampler_of, suggest
+from poolstudy.space import HyperParameters, Value
 
 _STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -66,7 +63,7 @@ class Search:
         self._live: dict[int, optuna.Trial] = {}
         self._waiting_duplicates: list[tuple[int, HyperParameters]] = []
         self._duplicates_in_a_row = 0
-        self._study = _open(database, config)
+        self._study = open_study(database, config)
         self._check_fingerprint()
         self._seen: dict[HyperParameters, int] = {}
         self._asks = 0
@@ -146,7 +143,7 @@ class Search:
         ledger = {"slot": slot, "retry": len(trials), "spec": spec.model_dump(mode="json")}
         self._study.enqueue_trial(trials[0].params, user_attrs={"ledger": ledger})
         trial = self._study.ask()
-        self._suggest(trial)
+        suggest(trial, self._config.space)
         return self._opened(trial, slot, len(trials), spec)
 
     def _ask(self) -> Attempt | None:
@@ -156,10 +153,10 @@ class Search:
                 return None
             if planned:
                 self._study.enqueue_trial(planned)
-            self._study.sampler = _sampler(self._config, seed_of(self._config.study.seed, self._asks))
+            self._study.sampler = sampler_of(self._config, seed_of(self._config.study.seed, self._asks))
             trial = self._study.ask()
             self._asks += 1
-            flat = self._suggest(trial)
+            flat = suggest(trial, self._config.space)
             hyperparameters = self._config.space.hyperparameters(flat, **self._config.training.fixed)
             if hyperparameters not in self._seen:
                 return self._open_slot(trial, hyperparameters)
@@ -192,20 +189,6 @@ class Search:
         fixed = self._config.training.fixed
         unseen = (flat for flat in flats if self._config.space.hyperparameters(flat, **fixed) not in self._seen)
         return next(unseen, None)
-
-    def _suggest(self, trial: optuna.Trial) -> dict[str, Value]:
-        flat: dict[str, Value] = {}
-        for name, dimension in self._config.space.dimensions().items():
-            match dimension:
-                case Choices():
-                    flat[name] = cast("Value", trial.suggest_categorical(name, dimension.choices))
-                case IntRange():
-                    low, high = dimension.low, dimension.high
-                    flat[name] = trial.suggest_int(name, low, high, step=dimension.step, log=dimension.log)
-                case FloatRange():
-                    lower, upper = dimension.low, dimension.high
-                    flat[name] = trial.suggest_float(name, lower, upper, step=dimension.step, log=dimension.log)
-        return flat
 
     def _open_slot(self, trial: optuna.Trial, hyperparameters: HyperParameters) -> Attempt:
         slot = len(self._slots) + 1
@@ -318,49 +301,3 @@ class Search:
 def _state(trial: FrozenTrial) -> State | None:
     state: State | None = trial.user_attrs.get("state")
     return state if trial.state.is_finished() else None
-
-
-def _open(database: Path, config: StudyConfig) -> optuna.Study:
-    try:
-        if not database.exists():
-            with replacing(database) as part:
-                _storage(part).engine.dispose()
-        return optuna.create_study(
-            storage=_storage(database),
-            study_name=config.study.name,
-            direction=config.study.objective.direction,
-            pruner=_pruner(config),
-            load_if_exists=True,
-        )
-    except (OSError, sqlite3.Error, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StoreError(
-            f"{database} cannot be used ({reason})", "an SQLite file that can be written", "mend it or move it away"
-        ) from None
-
-
-def _storage(database: Path) -> optuna.storages.RDBStorage:
-    return optuna.storages.RDBStorage(f"sqlite:///{database}", engine_kwargs={"connect_args": {"timeout": 60}})
-
-
-def _sampler(config: StudyConfig, seed: int) -> optuna.samplers.BaseSampler:
-    """A new sampler for each ask: Optuna does not store a sampler's state, so a seed must stand for it."""
-    settings: Any = config.sampler
-    if settings.name == "tpe":
-        return optuna.samplers.TPESampler(n_startup_trials=settings.n_startup_trials, seed=seed)
-    return optuna.samplers.RandomSampler(seed=seed)
-
-
-def _pruner(config: StudyConfig) -> optuna.pruners.BasePruner:
-    match config.pruner.name:
-        case "median":
-            # Optuna counts steps from 0, we count epochs from 1.
-            return optuna.pruners.MedianPruner(config.pruner.n_startup_trials, config.pruner.n_warmup_steps + 1)
-        case "hyperband":
-            return optuna.pruners.HyperbandPruner(
-                min_resource=config.pruner.min_resource,
-                max_resource=config.training.epochs,
-                reduction_factor=config.pruner.reduction_factor,
-            )
-        case "none":
-            return optuna.pruners.NopPruner()

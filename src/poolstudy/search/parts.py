@@ -1,0 +1,75 @@
+"""The pieces that Optuna gives: a study on SQLite, a sampler for one ask, a pruner, a trial's values."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any, cast
+
+import optuna
+from sqlalchemy.exc import SQLAlchemyError
+
+from poolstudy.config import StudyConfig
+from poolstudy.errors import StoreError
+from poolstudy.files import replacing
+from poolstudy.space import Choices, FloatRange, IntRange, SearchSpace, Value
+
+
+def open_study(database: Path, config: StudyConfig) -> optuna.Study:
+    try:
+        if not database.exists():
+            with replacing(database) as part:
+                storage_of(part).engine.dispose()
+        return optuna.create_study(
+            storage=storage_of(database),
+            study_name=config.study.name,
+            direction=config.study.objective.direction,
+            pruner=pruner_of(config),
+            load_if_exists=True,
+        )
+    except (OSError, sqlite3.Error, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise StoreError(
+            f"{database} cannot be used ({reason})", "an SQLite file that can be written", "mend it or move it away"
+        ) from None
+
+
+def storage_of(database: Path) -> optuna.storages.RDBStorage:
+    return optuna.storages.RDBStorage(f"sqlite:///{database}", engine_kwargs={"connect_args": {"timeout": 60}})
+
+
+def sampler_of(config: StudyConfig, seed: int) -> optuna.samplers.BaseSampler:
+    """A new sampler for each ask: Optuna does not store a sampler's state, so a seed must stand for it."""
+    settings: Any = config.sampler
+    if settings.name == "tpe":
+        return optuna.samplers.TPESampler(n_startup_trials=settings.n_startup_trials, seed=seed)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def pruner_of(config: StudyConfig) -> optuna.pruners.BasePruner:
+    match config.pruner.name:
+        case "median":
+            # Optuna counts steps from 0, we count epochs from 1.
+            return optuna.pruners.MedianPruner(config.pruner.n_startup_trials, config.pruner.n_warmup_steps + 1)
+        case "hyperband":
+            return optuna.pruners.HyperbandPruner(
+                min_resource=config.pruner.min_resource,
+                max_resource=config.training.epochs,
+                reduction_factor=config.pruner.reduction_factor,
+            )
+        case "none":
+            return optuna.pruners.NopPruner()
+
+
+def suggest(trial: optuna.Trial, space: SearchSpace) -> dict[str, Value]:
+    """The trial's value for every dimension of the space."""
+    flat: dict[str, Value] = {}
+    for name, dimension in space.dimensions().items():
+        match dimension:
+            case Choices():
+                flat[name] = cast("Value", trial.suggest_categorical(name, dimension.choices))
+            case IntRange():
+                low, high = dimension.low, dimension.high
+                flat[name] = trial.suggest_int(name, low, high, step=dimension.step, log=dimension.log)
+            case FloatRange():
+                lower, upper = dimension.low, dimension.high
+                flat[name] = trial.suggest_float(name, lower, upper, step=dimension.step, log=dimension.log)
+    return flat
