@@ -21,7 +21,7 @@ def test_help_needs_nothing_heavy() -> None:
     assert "run a study, or go on with one" in said.stdout
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["run"], ["ui", "--port", "many"]])
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["run"], ["ui", "--port", "many"], ["ui", "--port", "70000"]])
 def test_bad_usage_ends_with_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)

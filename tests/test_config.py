@@ -41,6 +41,23 @@ def test_overrides_are_hydras() -> None:
     assert set(config.space.dimensions()) >= {"learning_rate", "batch_size"}
 
 
+@pytest.mark.parametrize(
+    ("override", "values"),
+    [
+        ("space.dropout=[0.1,0.2]", [0.1, 0.2]),
+        ("space.dropout=0.3", [0.3]),
+        ("space.dropout={low: 0.0, high: 0.2, step: 0.1}", [0.0, 0.1, 0.2]),
+        ("space.pool_size={low: 2, high: 3}", [2, 3]),
+        ("space.pooling=[max]", ["max"]),
+        ("space.pooling='max'", ["max"]),
+    ],
+)
+def test_a_dimension_is_replaced_by_any_other_form(override: str, values: list[object]) -> None:
+    space = load_config("pooling", [override], REPOSITORY).space
+    name = override.split("=", maxsplit=1)[0].removeprefix("space.")
+    assert list(space.dimensions()[name].values()) == values
+
+
 def test_listed_trials_take_the_fixed_values_of_training() -> None:
     trial = "{pooling: max, pool_size: 2, filters: [8], dropout: 0.1}"
     overrides = ["sampler=list", f"sampler.trials=[{trial}]", "training.learning_rate=0.01", "pruner=none"]
@@ -73,6 +90,11 @@ def test_a_project_may_lie_in_a_folder_of_any_name(project: Path) -> None:
         (["sampler=list"], r"^sampler\.trials: \[\]; expected at least 1"),
         (["sampler=list", "sampler.trials=[{pooling: maxi}]"], r"^sampler\.trials\.0\.pooling: 'maxi'"),
         (["space=wide", "sampler=grid"], r"^sampler\.name=grid needs a finite space"),
+        (["space.dropout={low: 0, high: 0.5, step: 1e-9}", "sampler=grid"], "at most 100,000"),
+        (["data.format=digits"], r"^data\.\w+ does not belong here; expected a key of the chosen data"),
+        (["sampler=list", "sampler.trials=[1]"], r"^sampler\.trials\.0: 1"),
+        (["space.dropout={lo: 1}"], r"^(no value for|unknown key) space\.dropout"),
+        (["space.dropout=["], "no viable alternative"),
         (["study.objective.metric=best_val_loss"], "best_val_loss cannot be what to maximize"),
         (["study.name=["], "no viable alternative"),
         (["hydra.run.dir=/tmp"], "leave Hydra's own alone"),
@@ -105,7 +127,7 @@ def test_what_may_change_between_starts_is_not_in_the_fingerprint(project: Path)
 
     same = fingerprint("study.trials=9", "study.timeout=5", "execution.workers=3", "data.search=[/x]", "data.path=/y")
     assert same == fingerprint()
-    for other in ("training.epochs=4", "study.seed=8", "space.dropout=0.5", "sampler=grid", "pruner=median"):
+    for other in ("training.epochs=4", "study.seed=8", "space.dropout=0.5", "sampler=grid", "tracking.uri=x"):
         assert fingerprint(other) != fingerprint()
 
 

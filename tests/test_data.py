@@ -1,4 +1,5 @@
 import functools
+import gzip
 import http.server
 import threading
 from collections.abc import Iterator
@@ -42,6 +43,11 @@ def test_a_limit_keeps_the_first_training_images_and_the_validation_images(secti
     assert limited.identity.digest != whole.identity.digest
     with pytest.raises(ConfigurationError, match="at most 200"):
         load_search_data(section.model_copy(update={"train_limit": 201}), project)
+
+
+def test_a_share_that_leaves_nothing_is_refused(section: IdxData, project: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"data\.validation_fraction=0\.999 of 250 images"):
+        load_search_data(section.model_copy(update={"validation_fraction": 0.999}), project)
 
 
 def test_workers_open_what_the_coordinator_saved(section: IdxData, project: Path) -> None:
@@ -104,7 +110,17 @@ def test_images_and_labels_of_different_length_are_refused(section: IdxData, pro
         load_search_data(shorter, project)
 
 
-@pytest.mark.parametrize("content", [b"", b"plain text", b"\x1f\x8b\x08\x00broken"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"plain text",
+        b"\x1f\x8b\x08\x00broken",
+        gzip.compress(b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0"),  # floats
+        gzip.compress(b"\0\0\x08\x03\0\0\0\x09"),  # dimensions that are not there
+        gzip.compress(b"\0\0\x08\x01\0\0\0\x09ab"),  # fewer bytes than it says
+    ],
+)
 def test_a_file_that_is_no_idx_is_refused(section: IdxData, project: Path, content: bytes) -> None:
     import hashlib
 

@@ -21,7 +21,7 @@ FLOORS = {
 GROUND = ["errors", "files", "lock", "space", "records", "sources"]
 ONLY = {
     "optuna": {"search"},
-    "sqlalchemy": {"search"},
+    "sqlalchemy": {"search", "tracking"},
     "mlflow": {"tracking"},
     "hydra": {"compose"},
     "omegaconf": {"compose"},

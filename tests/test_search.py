@@ -131,6 +131,33 @@ def test_a_duplicate_of_a_running_trial_gets_its_value_when_it_ends(opened: Open
             assert trial.value == values[original]
 
 
+def test_a_duplicate_of_a_slot_that_is_tried_again_waits_for_its_value(opened: Open, project: Path) -> None:
+    search = opened()
+    running: list[Attempt] = []
+    while (attempt := search.next_attempt(2)) is not None:
+        running.append(attempt)
+    for attempt in running:
+        search.end(attempt.number, "lost")
+    while (again := take(search, objective=0.25)) is not None:
+        assert again.retry == 1
+    duplicates = [trial for trial in trials(project) if "duplicate_of" in trial.user_attrs]
+    assert duplicates
+    assert {(trial.state.name, trial.value) for trial in duplicates} == {("COMPLETE", 0.25)}
+
+
+def test_duplicates_of_slots_that_are_given_up_are_settled_at_the_end(opened: Open, project: Path) -> None:
+    search = opened()
+    running: list[Attempt] = []
+    while (attempt := search.next_attempt(0)) is not None:
+        running.append(attempt)
+    for attempt in running:
+        search.end(attempt.number, "lost", reason="SIGKILL")
+    search.close()
+    assert search.next_attempt(0) is None
+    assert search.failed() == (16, "SIGKILL")
+    assert {trial.state.name for trial in trials(project)} == {"FAIL"}
+
+
 def test_a_duplicate_of_a_failed_trial_fails(opened: Open, project: Path) -> None:
     search = opened()
     while take(search, "failed"):
@@ -276,6 +303,6 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(project: Path) -> 
 
 def test_the_database_is_made_whole_or_not_at_all(project: Path) -> None:
     Search(project / "optuna.db", load_config("tiny", [], project), identity())
-    assert [path.name for path in project.glob("*.db*")] == ["optuna.db"]
+    assert [path.name for path in project.glob("**/*.db")] == ["optuna.db"]
     with sqlite3.connect(project / "optuna.db") as connection:
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)

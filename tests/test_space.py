@@ -20,7 +20,7 @@ def test_the_default_space_has_two_times_two_times_four_times_four_times_seven_c
 
 def test_steps_are_written_as_a_person_would() -> None:
     space = SearchSpace.model_validate(POOLING)
-    assert space.dropout.values() == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert list(space.dropout.values()) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 
 
 def test_a_range_without_steps_has_no_size() -> None:
@@ -85,5 +85,5 @@ def test_a_geometry_that_leaves_none_is_named(side: int, pool_size: int, convolu
 
 
 def test_a_range_counts_its_ends_in() -> None:
-    assert IntRange(low=16, high=64, step=16).values() == [16, 32, 48, 64]
-    assert IntRange(low=16, high=63, step=16).values() == [16, 32, 48]
+    assert list(IntRange(low=16, high=64, step=16).values()) == [16, 32, 48, 64]
+    assert list(IntRange(low=16, high=63, step=16).values()) == [16, 32, 48]

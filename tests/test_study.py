@@ -255,6 +255,30 @@ def test_a_study_that_was_killed_goes_on_where_it_was(project: Path, poolstudy: 
 
 
 @pytest.mark.slow
+def test_a_listed_trial_that_fails_is_no_success(project: Path, poolstudy: Command) -> None:
+    listed = "sampler.trials=[{pooling: max, pool_size: 2, filters: [2], dropout: 0.1, learning_rate: 1e30}]"
+    for _ in range(2):
+        said = poolstudy(project, "run", "tiny", "sampler=list", listed, "study.trials=1")
+        assert said.returncode == 1
+        assert "0 trials done and 1 failed, the last because" in said.stderr
+    check_books(project)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_deleted_does_not_stop_the_study(project: Path, poolstudy: Command) -> None:
+    with start(project) as first:
+        wait_for(first, "epoch 1/3")
+        os.kill(first.pid, signal.SIGKILL)
+    client = MlflowClient(f"sqlite:///{project / 'mlruns' / 'mlflow.db'}")
+    for run in runs(project):
+        client.delete_run(run.info.run_id)
+    again = poolstudy(project, "run", "tiny")
+    assert again.returncode == 0, again.stderr
+    assert Counter(run.data.tags["poolstudy.state"] for run in runs(project))["complete"] == 5
+    check_books(project)
+
+
+@pytest.mark.slow
 def test_trials_that_fail_in_a_row_stop_the_study(project: Path, poolstudy: Command) -> None:
     said = poolstudy(project, "run", "tiny", "training.learning_rate=1e30", "execution.max_failures_in_a_row=2")
     assert said.returncode == 1

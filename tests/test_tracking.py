@@ -120,13 +120,15 @@ def test_runs_that_are_open_can_be_found(tracker: Tracker) -> None:
     tracker.close_trial(run_id, "interrupted")
     assert list(tracker.runs("trial", running=True)) == []
     assert tracker.get("0" * 32) is None
+    MlflowClient(tracker.uri).delete_run(run_id)
+    assert tracker.get(run_id) is None
 
 
 def test_a_study_goes_on_in_the_run_it_had(tracker: Tracker, client: MlflowClient) -> None:
-    run_id = tracker.open_study({"trials": 3}, {"study": {"name": "s"}})
+    run_id = tracker.open_study({"seed": 3}, {"study": {"name": "s"}})
     tracker.close_study(run_id, "interrupted", {"trials": 1})
     assert client.get_run(run_id).info.status == "KILLED"
-    assert tracker.open_study({"trials": 5}, {}) == run_id
+    assert tracker.open_study({"seed": 3}, {"study": {"name": "s"}}) == run_id
     assert client.get_run(run_id).info.status == "RUNNING"
     tracker.close_study(run_id, "complete", {"trials": 3})
     assert latest_study(tracker.uri) == tracker.experiment_id
@@ -155,5 +157,12 @@ def test_a_store_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "a-file").write_text("")
     with pytest.raises(StoreError, match=r"MLflow's store sqlite:///a-file/mlflow\.db cannot be used"):
         Tracker("sqlite:///a-file/mlflow.db", "artifacts", "s", tmp_path)
+    (tmp_path / "no.db").write_text("no database" * 100)
+    with pytest.raises(StoreError, match=r"sqlite:///no\.db cannot be used"):
+        Tracker("sqlite:///no.db", "artifacts", "s", tmp_path)
+    with pytest.raises(StoreError, match="MLflow's store"):
+        latest_study(f"sqlite:///{tmp_path}/no.db")
+    with pytest.raises(StoreError, match="postgresql"):
+        Tracker("postgresql://127.0.0.1/nothing", "artifacts", "s", tmp_path)
     with pytest.raises(StoreError, match=r"no .*nothing\.db"):
         latest_study(f"sqlite:///{tmp_path}/nothing.db")

@@ -1,6 +1,7 @@
 """The command line: reads it, calls, prints. Everything heavy is imported where it is needed."""
 
 import argparse
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -40,9 +41,15 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
     ui = commands.add_parser("ui", help="open MLflow's pages at the study's charts", description=_ui.__doc__)
     ui.add_argument("study", nargs="?", help="which study; the latest one if left out")
-    ui.add_argument("--port", type=int, default=5000, help="port on this machine (%(default)s)")
+    ui.add_argument("--port", type=_port, default=5000, help="port on this machine (%(default)s)")
     ui.set_defaults(command=_ui)
     return parser
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and 0 < int(text) < 65536:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 1 to 65535")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -83,6 +90,7 @@ def _ui(options: argparse.Namespace) -> int:
     from poolstudy.compose import find_root
     from poolstudy.ui import open_browser, serving
 
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # the server ends with us either way
     with serving(find_root(Path.cwd()), options.study, options.port) as link:
         print(f"{link}\nCtrl-C ends it.", flush=True)
         open_browser(link)

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -14,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from poolstudy.config import StudyConfig, TrackingSection
 from poolstudy.errors import ConfigurationError
+from poolstudy.space import SearchSpace
 
 
 def load_config(experiment: str, overrides: Sequence[str], root: Path) -> StudyConfig:
@@ -45,7 +49,7 @@ def load_tracking(root: Path) -> TrackingSection:
         return TrackingSection.model_validate(OmegaConf.to_container(OmegaConf.load(file), resolve=True))
     except ValidationError as error:
         raise _explained(error) from None
-    except (OSError, ValueError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise _unreadable(file, error) from None
 
 
@@ -53,7 +57,7 @@ def _experiment_file(experiment: str, root: Path) -> Path:
     named = root / "experiments" / experiment / "experiment.yaml"
     if re.fullmatch(r"[\w.-]+", experiment) and named.is_file():
         return named
-    if experiment.endswith((".yaml", ".yml")) and Path(experiment).is_file():
+    if experiment.endswith(".yaml") and Path(experiment).is_file():
         return Path(experiment).resolve()
     known = sorted(path.parent.name for path in root.glob("experiments/*/experiment.yaml"))
     raise ConfigurationError(
@@ -69,17 +73,36 @@ def _composed(file: Path, overrides: Sequence[str], root: Path) -> dict[str, Any
             raise ConfigurationError(f"override {override!r}", "keys of the study", "leave Hydra's own alone")
     conf = str(root / "conf").replace("\\", "\\\\").replace("'", "\\'")
     searchpath = f"hydra.searchpath=['file://{conf}']"
+    dimensions = [override for override in overrides if override.split("=")[0] in _DIMENSIONS]
+    others = [override for override in overrides if override not in dimensions]
     try:
         with initialize_config_dir(str(file.parent), version_base="1.3"):
-            config = compose(file.stem, overrides=[searchpath, *overrides])
+            config = compose(file.stem, overrides=[searchpath, *others])
             composed = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            parsed = OverridesParser.create().parse_overrides(dimensions)
+            dimensions_given = {_DIMENSIONS[one.key_or_group]: plain(one.value()) for one in parsed}
     except (HydraException, OmegaConfBaseException) as error:
         raise _hydra_explained(error) from None
     except Exception as error:  # a YAML file's syntax error, from one of several parsers
         raise _unreadable(file, error) from None
     if not isinstance(composed, dict):
         raise _unreadable(file, "it is no mapping")
+    if isinstance(composed.get("space"), dict):
+        composed["space"].update(dimensions_given)
     return {str(key): value for key, value in composed.items()}
+
+
+# Hydra merges a value into the one that is there; a dimension is to be replaced, a range by choices, say.
+_DIMENSIONS = {f"space.{name}": name for name in SearchSpace.model_fields}
+
+
+def plain(value: Any) -> Any:
+    """An override's value without Hydra's quotes."""
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, Mapping):
+        return {plain(key): plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _unreadable(file: Path, error: object) -> ConfigurationError:
@@ -99,6 +122,9 @@ def _hydra_explained(error: Exception) -> ConfigurationError:
 
 
 def _unknown_key(key: str) -> ConfigurationError:
+    if key in known_keys():
+        chosen = f"a key of the chosen {key.split('.', maxsplit=1)[0]}"
+        return ConfigurationError(f"{key} does not belong here", chosen, "leave it out, or choose another")
     near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
     expected = f"{near[0]}, perhaps" if near else "a key of conf/"
     return ConfigurationError(f"unknown key {key}", expected, "see conf/ for what can be set")

@@ -145,8 +145,8 @@ class StudyConfig(Frozen):
             case {"sampler": {"name": "list", **settings}, "training": Mapping() as training}:
                 fixed = {k: training[k] for k in ("learning_rate", "batch_size") if k in training}
                 trials = settings.get("trials")
-                if isinstance(trials, list) and all(isinstance(trial, dict) for trial in trials):
-                    trials = [fixed | trial for trial in trials]
+                if isinstance(trials, list):
+                    trials = [fixed | trial if isinstance(trial, dict) else trial for trial in trials]
                     sampler = ListSampler.model_validate({"name": "list", **settings, "trials": trials})
                     return {**given, "sampler": sampler.model_dump(), "space": _spanned(sampler.trials)}
         return given
@@ -159,8 +159,9 @@ class StudyConfig(Frozen):
 
     @model_validator(mode="after")
     def _grid_is_finite(self) -> Self:
-        if self.sampler.name == "grid" and self.space.size() is None:
-            raise ValueError("sampler.name=grid needs a finite space: give every range a step")
+        size = self.space.size()
+        if self.sampler.name == "grid" and (size is None or size > 100_000):
+            raise ValueError("sampler.name=grid needs a finite space of at most 100,000: give every range a wide step")
         return self
 
     def fingerprint(self) -> dict[str, Value]:
@@ -169,7 +170,8 @@ class StudyConfig(Frozen):
         Where the data lie and how the trials are run may change from start to start.
         """
         free = {"study": {"trials", "timeout", "name"}, "data": {"path", "search", "mirrors"}}
-        kept = self.model_dump(mode="json", exclude={**free, "execution": True, "tracking": True})
+        free["tracking"] = {"artifacts", "diagram_dpi"}
+        kept = self.model_dump(mode="json", exclude={**free, "execution": True})
         return dict(_leaves(kept))
 
 

@@ -7,6 +7,7 @@ scikit-learn's embedded digits.
 import gzip
 import hashlib
 import os
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +83,8 @@ def load_search_data(section: IdxData | DigitsData, root: Path, progress: Progre
     images, labels = _digits() if section.format == "digits" else _idx_pair(section, root, progress)
     if images.shape[1:] != section.image_shape:
         raise DataError(f"images of shape {images.shape[1:]}", f"{section.image_shape}", "check data.image_shape")
-    if len(images) != len(labels):
-        raise DataError(f"{len(images)} images and {len(labels)} labels", "as many", "replace the files")
+    if len(images) != len(labels) or len(labels) == 0:
+        raise DataError(f"{len(images)} images and {len(labels)} labels", "as many, and some", "replace the files")
     if labels.max() >= len(section.class_names):
         raise DataError(f"label {labels.max()}", f"below {len(section.class_names)}", "check data.class_names")
     return _split(section, images, labels)
@@ -92,9 +93,16 @@ def load_search_data(section: IdxData | DigitsData, root: Path, progress: Progre
 def _split(section: IdxData | DigitsData, images: Bytes, labels: Bytes) -> SearchData:
     from sklearn.model_selection import train_test_split  # a second to import
 
-    train, validation = train_test_split(
-        np.arange(len(images)), test_size=section.validation_fraction, random_state=section.split_seed
-    )
+    try:
+        train, validation = train_test_split(
+            np.arange(len(images)), test_size=section.validation_fraction, random_state=section.split_seed
+        )
+    except ValueError:
+        raise ConfigurationError(
+            f"data.validation_fraction={section.validation_fraction} of {len(images)} images",
+            "a share that leaves some for training and some for validation",
+            "change it",
+        ) from None
     limit = section.train_limit or len(train)
     if limit > len(train):
         raise ConfigurationError(
@@ -137,7 +145,9 @@ def _idx_pair(section: IdxData, root: Path, progress: Progress) -> tuple[Bytes, 
     files = section.images, section.labels
     folder = _find(section, root) or _download(section, root, progress)
     images, labels = (_read_idx(folder / entry.file, entry) for entry in files)
-    return images.reshape(*images.shape[:3], -1) if images.ndim >= 3 else images, labels
+    if images.ndim == 3:
+        images = images[..., None]
+    return images, labels
 
 
 def _find(section: IdxData, root: Path) -> Path | None:
@@ -167,14 +177,16 @@ def _read_idx(path: Path, entry: DataFile) -> Bytes:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}", "a readable file", "mend its permissions") from None
     found = hashlib.sha256(packed).hexdigest()
-    remedy = "delete it and run again to download it, or name another folder by data.path"
+    remedy = "replace it (one in data.search may be deleted: it is downloaded again)"
     if found != entry.sha256:
         raise DataError(f"{path} has SHA-256 {found[:16]}…", f"{entry.sha256[:16]}…", remedy)
     try:
         content = gzip.decompress(packed)
+        if content[:3] != b"\0\0\x08":
+            raise ValueError("its first bytes are not 0, 0, 8")  # noqa: TRY301  # told like numpy's own below
         dimensions = np.frombuffer(content, ">u4", count=content[3], offset=4).astype(int)
         return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(dimensions)
-    except (OSError, EOFError, ValueError, IndexError) as error:
+    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise DataError(f"{path} is no IDX file of bytes ({error})", "one, gzipped", remedy) from None
 
 
@@ -182,6 +194,8 @@ def _download(section: IdxData, root: Path, progress: Progress) -> Path:
     """Fetches both files into the first folder of `search`, from the first mirror that has them."""
     target = _resolve(section.search[0] if section.search else f"data/{section.name}", root)
     for entry in (section.images, section.labels):
+        if (target / entry.file).is_file():
+            continue  # from an earlier try; it is verified when it is read
         _download_file(section, entry, target, progress)
     return target
 

@@ -41,7 +41,6 @@ class Display:
         self._done = 0
         self._began_with = 0
         self._best: tuple[float, str] | None = None
-        self._workers = 1
         self._began = time.monotonic()
         self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=2, transient=True)
 
@@ -57,9 +56,9 @@ class Display:
         """One line that stays."""
         self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-    def began(self, workers: int, done: int, best: tuple[float, str] | None) -> None:
+    def began(self, done: int, best: tuple[float, str] | None) -> None:
         """The study starts, or goes on, with so many trials done; `best` is (objective, trial's name)."""
-        self._workers, self._done, self._began_with, self._best = workers, done, done, best
+        self._done, self._began_with, self._best = done, done, best
         self._began = time.monotonic()
 
     def started(self, key: int, name: str, hyperparameters: HyperParameters) -> None:
@@ -102,7 +101,7 @@ class Display:
         table = Table(box=None, padding=(0, 1), expand=False)
         for heading in ("trial", "pooling", "filters", "dropout", "epoch", "val_accuracy"):
             table.add_column(heading, no_wrap=True)
-        for row in self._rows.values():
+        for row in list(self._rows.values()):  # another thread draws
             table.add_row(*self._cells(row))
         bar = ProgressBar(total=self._trials, completed=self._done, width=40)
         return Group(table, bar, Text(self._summary()))

@@ -11,6 +11,8 @@ PoolstudyError
     ├── ProgramMissing     3   an external program (Graphviz' dot)
     └── StudyBusy          3   another process works on this study
 
+A study that was interrupted ends with 128 + the signal's number: 130 after Ctrl-C, 143 after SIGTERM.
+
 TrialFailed stands apart: it ends one trial, never the program.
 """
 

@@ -17,8 +17,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
-    part.unlink(missing_ok=True)
     try:
+        part.write_bytes(b"")  # now is the time to find out that it cannot be written
         yield part
         if part.exists():
             part.replace(path)

@@ -1,4 +1,4 @@
-"""One coordinator a study: a lock that the system drops with the process that holds it."""
+"""Locks that the system drops with the process that holds them: one coordinator a study, one maker a file."""
 
 import contextlib
 import os
@@ -8,6 +8,29 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from poolstudy.errors import StoreError, StudyBusy
+from poolstudy.files import replacing
+
+
+@contextlib.contextmanager
+def made_once(path: Path) -> Iterator[Path | None]:
+    """A path to write a file to that is to be made once and whole, or None where it is made already.
+
+    Processes that want it at the same time wait for the first of them.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    if path.exists():
+        yield None
+        return
+    locks = path.parent / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"{path.name}.lock"):
+        if path.exists():
+            yield None
+            return
+        with replacing(path) as part:
+            yield part
 
 
 @contextlib.contextmanager

@@ -96,8 +96,11 @@ class IntRange(Frozen):
             raise ValueError("a logarithmic range starts at 1 or above and has no step")
         return self
 
-    def values(self) -> list[Value]:
-        return list(range(self.low, self.high + 1, self.step))
+    def values(self) -> Sequence[Value]:
+        return range(self.low, self.high + 1, self.step)
+
+    def count(self) -> int:
+        return len(self.values())
 
 
 class FloatRange(Frozen):
@@ -116,11 +119,14 @@ class FloatRange(Frozen):
             raise ValueError("a logarithmic range starts above 0 and has no step")
         return self
 
-    def values(self) -> list[Value] | None:
-        if self.step is None:
-            return [self.low] if self.low == self.high else None
-        count = math.floor((self.high - self.low) / self.step + 1e-9)
-        return [tidy(self.low + index * self.step) for index in range(count + 1)]
+    def values(self) -> Sequence[Value]:
+        step = self.step or 0.0
+        return [tidy(self.low + index * step) for index in range(self.count() or 0)]
+
+    def count(self) -> int | None:
+        if self.low == self.high:
+            return 1
+        return None if self.step is None else math.floor((self.high - self.low) / self.step + 1e-9) + 1
 
 
 class Choices(Frozen):
@@ -135,8 +141,11 @@ class Choices(Frozen):
             raise ValueError(f"a choice stands twice in {list(choices)}")
         return choices
 
-    def values(self) -> list[Value]:
-        return list(self.choices)
+    def values(self) -> Sequence[Value]:
+        return self.choices
+
+    def count(self) -> int:
+        return len(self.choices)
 
 
 Dimension = IntRange | FloatRange | Choices
@@ -238,16 +247,16 @@ class SearchSpace(Frozen):
         """How many configurations there are; None when there is no end of them."""
         size = 1
         for dimension in self.dimensions().values():
-            values = dimension.values()
-            if values is None:
+            count = dimension.count()
+            if count is None:
                 return None
-            size *= len(values)
+            size *= count
         return size
 
     def every(self) -> Iterator[dict[str, Value]]:
         """Every configuration, the last dimension changing fastest; for finite spaces."""
         names = list(self.dimensions())
-        axes = [dimension.values() or [] for dimension in self.dimensions().values()]
+        axes = [dimension.values() for dimension in self.dimensions().values()]
         for combination in itertools.product(*axes):
             yield dict(zip(names, combination, strict=True))
 

@@ -22,7 +22,7 @@ from poolstudy.config import StudyConfig
 from poolstudy.data import SearchData, load_search_data
 from poolstudy.devices import find_gpus, nvidia_note, places
 from poolstudy.display import Display
-from poolstudy.errors import ProgramMissing, StudyStopped
+from poolstudy.errors import ProgramMissing, StoreError, StudyStopped
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
 from poolstudy.lock import study_lock
@@ -72,14 +72,21 @@ def run_study(config: StudyConfig, root: Path, console: Console) -> Outcome:
         with contextlib.closing(
             LocalEngine(worker.run_task, worker.PRELOAD, log, execution.threads_per_worker, execution.trial_timeout)
         ) as engine:
-            from poolstudy.search import Search
-            from poolstudy.tracking import Tracker
+            from poolstudy import tracking
+            from poolstudy.search import STORE_ERRORS, Search
 
             gpus = find_gpus(engine, execution.require_gpu, log)
-            tracker = Tracker(config.tracking.uri, config.tracking.artifacts, config.study.name, root)
+            tracker = tracking.Tracker(config.tracking.uri, config.tracking.artifacts, config.study.name, root)
             search = Search(mlruns / "optuna.db", config, data.identity)
             coordinator = _Coordinator(config, mlruns, data, engine, gpus, tracker, search, console)
-            return coordinator.run()
+            try:
+                return coordinator.run()
+            except (OSError, *tracking.STORE_ERRORS, *STORE_ERRORS) as error:
+                raise StoreError(
+                    f"a store or folder of the study failed ({' '.join(str(error).split())[:200]})",
+                    "stores that can be written",
+                    "mend it; the same command then goes on",
+                ) from None
 
 
 class _DownloadProgress:
@@ -95,6 +102,15 @@ class _DownloadProgress:
             self._said[file] = tenth
             share = f"{done * 100 // total} %" if total else f"{done >> 20} MiB"
             self._console.print(f"downloading {file}: {share}", highlight=False)
+
+
+@dataclass(frozen=True)
+class _Running:
+    """An attempt that is being trained, its run and its device."""
+
+    attempt: "Attempt"
+    run_id: str
+    device: str
 
 
 class _Coordinator:
@@ -116,15 +132,16 @@ class _Coordinator:
         self._staging = mlruns / "staging" / config.study.name
         shutil.rmtree(self._staging, ignore_errors=True)
         self._data = data.save(mlruns / "cache" / data.identity.digest[:16])
-        self._attempts: dict[int, tuple[Attempt, str]] = {}
+        self._running: dict[int, _Running] = {}
         self._gpus = gpus
         self._free = places(config.execution, gpus)
         self._failures_in_a_row = 0
+        self._last_reason = ""
+        self._log = mlruns / "logs" / f"{config.study.name}.log"
         self._exhausted = False
         self._signal: int | None = None
         self._began = time.monotonic()
         self._display = Display(console, config.study.trials, config.training.epochs)
-        self._devices: dict[int, str] = {}
 
     def run(self) -> Outcome:
         config = self._config
@@ -132,19 +149,21 @@ class _Coordinator:
         study_run = self._tracker.open_study(_study_params(config), config.model_dump(mode="json"))
         link = self._share_dashboard()
         state: State = "interrupted"
-        try:
-            with self._signals(), self._display:
-                self._say_devices()
-                self._display.began(len(self._free), len(self._search.ended()), self._best())
-                self._loop()
-            done = len(self._search.ended()) >= config.study.trials or self._exhausted
-            state = "complete" if done else "interrupted"
-        except StudyStopped:
-            state = "failed"
-            raise
-        finally:
-            self._interrupt_running()
-            self._close_study(study_run, state)
+        with self._signals():
+            try:
+                with self._display:
+                    self._say_devices()
+                    self._display.began(len(self._search.ended()), self._best())
+                    self._loop()
+                self._check_failures()
+                done = len(self._search.ended()) >= config.study.trials or self._exhausted
+                state = "complete" if done else "interrupted"
+            except StudyStopped:
+                state = "failed"
+                raise
+            finally:
+                self._interrupt_running()
+                self._close_study(study_run, state)
         return Outcome(self._search.ended(), self._exhausted, self._signal, link)
 
     # Before
@@ -153,14 +172,15 @@ class _Coordinator:
         """Closes in both books what a coordinator that died left open; its slots are tried again."""
         open_runs = {(run.slot, run.retry): run.run_id for run in self._tracker.runs("trial", running=True)}
         for attempt, known_run in self._search.unfinished():
-            run_id = known_run or open_runs.get((attempt.slot, attempt.retry)) or self._open_run(attempt)
-            self._search.opened_run(attempt, run_id)
-            run = self._tracker.get(run_id)
+            known = known_run or open_runs.get((attempt.slot, attempt.retry))
+            # Killed before it had a run, or the run was deleted: it gets one, so that the books agree.
+            run = (self._tracker.get(known) if known else None) or self._tracker.get(self._open_run(attempt))
+            assert run is not None
+            self._search.opened_run(attempt, run.run_id)
             # A run that has a state has everything else: it had ended, and Optuna was not told.
-            state: State = run.state if run and run.state else "interrupted"
-            self._tracker.close_trial(run_id, state)
-            objective = run.metrics.get(self._config.study.objective.metric) if run else None
-            self._search.end(attempt.number, state, objective=objective)
+            state: State = run.state or "interrupted"
+            self._tracker.close_trial(run.run_id, state)
+            self._search.end(attempt.number, state, objective=run.metrics.get(self._config.study.objective.metric))
 
     def _open_run(self, attempt: "Attempt") -> str:
         return self._tracker.open_trial(attempt.spec, attempt.name, attempt.retry)
@@ -192,18 +212,19 @@ class _Coordinator:
                 return
             for event in self._engine.events(timeout=0.5):
                 self._hear(event)
+            self._check_failures_in_a_row()
 
     def _fill(self) -> None:
         """Starts attempts while there is a free place and something left to do."""
         study = self._config.study
         while self._free and self._signal is None:
-            wanted = study.trials - len(self._search.ended()) - len(self._attempts)
+            wanted = study.trials - len(self._search.ended()) - len(self._running)
             over = study.timeout is not None and time.monotonic() - self._began > study.timeout
             if wanted <= 0 or over:
                 return
             attempt = self._search.next_attempt(self._config.execution.retries)
             if attempt is None:
-                self._exhausted = True
+                self._exhausted = not self._running  # one of those may yet be lost, and tried again
                 return
             self._start(attempt)
 
@@ -219,8 +240,7 @@ class _Coordinator:
             threads=self._config.execution.threads_per_worker,
             diagram_dpi=self._config.tracking.diagram_dpi,
         )
-        self._attempts[attempt.number] = attempt, run_id
-        self._devices[attempt.number] = device
+        self._running[attempt.number] = _Running(attempt, run_id, device)
         self._display.started(attempt.number, attempt.name, attempt.spec.hyperparameters)
         self._engine.start(attempt.number, task)
 
@@ -229,7 +249,7 @@ class _Coordinator:
             case EpochEnded(key, record):
                 prune = self._search.report(key, record)
                 self._engine.answer(key, prune)
-                self._tracker.log_epoch(self._attempts[key][1], record)
+                self._tracker.log_epoch(self._running[key].run_id, record)
                 self._display.epoch(key, record)
             case Finished(key, result):
                 self._close(key, "pruned" if result.stop_reason == "pruned" else "complete", result=result)
@@ -239,32 +259,50 @@ class _Coordinator:
                 self._close(key, "lost", reason=reason)
 
     def _close(self, key: int, state: State, *, result: TrialResult | None = None, reason: str = "") -> None:
-        """Ends an attempt in MLflow, then in Optuna."""
-        attempt, run_id = self._attempts.pop(key)
-        self._free.append(self._devices.pop(key))
-        folder = self._staging / run_id
-        self._tracker.log_files(run_id, folder)
-        self._tracker.close_trial(run_id, state, result=result, reason=reason)
+        """Ends an attempt in MLflow, then in Optuna; only then is it no longer running."""
+        running = self._running[key]
+        folder = self._staging / running.run_id
+        self._tracker.log_files(running.run_id, folder, "*.*" if result else "*.json")  # others may be half written
+        self._tracker.close_trial(running.run_id, state, result=result, reason=reason)
         objective = self._search.objective(result) if result else None
-        self._search.end(attempt.number, state, objective=objective, reason=reason)
+        self._search.end(key, state, objective=objective, reason=reason)
+        del self._running[key]
+        self._free.append(running.device)
         shutil.rmtree(folder, ignore_errors=True)
         self._display.ended(key, state, len(self._search.ended()), self._best(), reason)
-        self._failures_in_a_row = self._failures_in_a_row + 1 if state in ("failed", "lost") else 0
+        if result:
+            self._failures_in_a_row = 0
+        elif not self._search.tries_again(running.attempt.slot, self._config.execution.retries):
+            self._failures_in_a_row += 1
+            self._last_reason = reason
+
+    def _check_failures_in_a_row(self) -> None:
         if self._failures_in_a_row >= self._config.execution.max_failures_in_a_row:
             raise StudyStopped(
-                f"{self._failures_in_a_row} trials failed in a row, the last because {reason}",
+                f"{self._failures_in_a_row} trials failed in a row, the last because {self._last_reason}",
                 "trials that train",
                 "change the configuration, or raise execution.max_failures_in_a_row",
+            )
+
+    def _check_failures(self) -> None:
+        """A space that holds nothing new is an end, but not a good one where configurations failed."""
+        failed, ended = self._search.failed(), len(self._search.ended())
+        if self._exhausted and failed:
+            raise StudyStopped(
+                f"{ended} trials done and {failed[0]} failed, the last because {failed[1]}",
+                f"{self._config.study.trials}, and the space holds no other configuration",
+                f"change the configuration, under another study.name ({self._log})",
             )
 
     # After
 
     def _interrupt_running(self) -> None:
         self._engine.close()
-        for number, (_, run_id) in self._attempts.items():
-            self._tracker.close_trial(run_id, "interrupted")
+        for number, running in self._running.items():
+            self._tracker.close_trial(running.run_id, "interrupted")
             self._search.end(number, "interrupted")
-        self._attempts.clear()
+        self._running.clear()
+        self._search.close()
         shutil.rmtree(self._staging, ignore_errors=True)
 
     def _close_study(self, run_id: str, state: State) -> None:
@@ -298,7 +336,6 @@ class _Coordinator:
 
 def _study_params(config: StudyConfig) -> dict[str, object]:
     return {
-        "trials": config.study.trials,
         "seed": config.study.seed,
         "sampler": config.sampler.name,
         "pruner": config.pruner.name,

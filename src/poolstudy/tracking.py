@@ -18,9 +18,10 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from PIL import Image
+from sqlalchemy.exc import SQLAlchemyError
 
 from poolstudy.errors import StoreError
-from poolstudy.files import replacing
+from poolstudy.lock import made_once
 from poolstudy.records import EpochRecord, State, TrialResult, TrialSpec
 
 Kind = Literal["study", "trial", "confirmation", "reproduction"]
@@ -38,6 +39,9 @@ for _name in ("mlflow", "alembic"):
 
 _SQLITE = "sqlite:///"
 _PAGE = 1000
+
+STORE_ERRORS = (MlflowException, SQLAlchemyError)
+"""What MLflow raises when its store cannot be read or written."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,8 @@ class Tracker:
                 _make_database(self.uri, folder)
             self._client = MlflowClient(self.uri)
             self.experiment_id = self._experiment((folder / study).as_uri() if local else None)
-        except (OSError, MlflowException) as error:
-            reason = " ".join(str(error).split())[:300]
+        except (OSError, ImportError, *STORE_ERRORS) as error:
+            reason = " ".join(str(error).split())[:200]
             raise StoreError(
                 f"MLflow's store {uri} cannot be used ({reason})",
                 "a store that can be written",
@@ -92,10 +96,9 @@ class Tracker:
 
     def open_study(self, params: Mapping[str, object], config: Mapping[str, Any]) -> str:
         """The study's own run: a new one, or the one it had, going on. Returns its ID."""
-        for run in self.runs("study"):
-            self._client.update_run(run.run_id, status="RUNNING")
-            return run.run_id
-        run_id = self._create("study", self._study, {})
+        known = next(self.runs("study"), None)
+        run_id = known.run_id if known else self._create("study", self._study, {})
+        self._client.update_run(run_id, status="RUNNING")
         self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
         self._client.log_dict(run_id, dict(config), "config.json")
         return run_id
@@ -123,7 +126,7 @@ class Tracker:
             "poolstudy.kind": kind,
             "poolstudy.study": self._study,
             "poolstudy.process": str(os.getpid()),
-            "mlflow.user": getpass.getuser(),
+            "mlflow.user": _user(),
             "mlflow.source.name": "poolstudy",
         }
         return str(self._client.create_run(self.experiment_id, tags={**common, **tags}, run_name=name).info.run_id)
@@ -134,11 +137,13 @@ class Tracker:
         values["epoch_seconds"] = values.pop("seconds")
         self._log_metrics(run_id, values, record.epoch)
 
-    def log_files(self, run_id: str, folder: Path) -> None:
-        """The files of a trial: those at the folder's root, and images/<key>.png by their keys."""
-        for path in sorted(folder.glob("*.*")):
+    def log_files(self, run_id: str, folder: Path, pattern: str = "*.*") -> None:
+        """The files of a trial at the folder's root; and, if all are wanted, images/<key>.png by their keys."""
+        for path in sorted(folder.glob(pattern)):
             if path.is_file():
                 self._client.log_artifact(run_id, str(path))
+        if pattern != "*.*":
+            return
         images = folder / "images"
         for path in sorted(images.glob("**/*.png")):
             key = path.relative_to(images).with_suffix("").as_posix()
@@ -184,11 +189,14 @@ class Tracker:
                 return
 
     def get(self, run_id: str) -> TrackedRun | None:
-        """A run, or None where MLflow has none of this ID."""
+        """A run, or None where MLflow has none of this ID, or has it deleted."""
         try:
-            return _tracked(self._client.get_run(run_id))
-        except MlflowException:
+            run = self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
             return None
+        return _tracked(run) if run.info.lifecycle_stage == "active" else None
 
     def share_view(self, key: str, view: Mapping[str, Any]) -> None:
         """Stores a view of the experiment's page, to be opened with `viewStateShareKey=key`.
@@ -220,11 +228,18 @@ def latest_study(uri: str, name: str | None = None) -> str:
         ids = [str(experiment.experiment_id) for experiment in experiments if experiment]
         order = ["attributes.start_time DESC"]
         runs = client.search_runs(ids, "tags.`poolstudy.kind` = 'study'", max_results=1, order_by=order) if ids else []
-    except MlflowException as error:
+    except (ImportError, *STORE_ERRORS) as error:
         raise StoreError(f"MLflow's store {uri}: {' '.join(str(error).split())[:200]}", "one", remedy) from None
     if not runs:
         raise StoreError(f"no study{f' {name!r}' if name else ''} in {uri}", "one", remedy)
     return str(runs[0].info.experiment_id)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        return str(os.getuid())
 
 
 def _tracked(run: Run) -> TrackedRun:
@@ -242,6 +257,6 @@ def resolved_uri(uri: str, root: Path) -> str:
 def _make_database(uri: str, artifacts: Path) -> None:
     """Makes the database once and whole: MLflow leaves it unusable when it dies while making it."""
     database = Path(uri.removeprefix(_SQLITE))
-    if not database.exists():
-        with replacing(database) as part:
+    with made_once(database) as part:
+        if part:
             SqlAlchemyStore(f"{_SQLITE}{part}", artifacts.as_uri()).engine.dispose()  # type: ignore[no-untyped-call]

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poolstudy.errors import PoolstudyError, TrialFailed
 from poolstudy.records import EpochRecord, TrialResult, TrialSpec
 
 if TYPE_CHECKING:
@@ -50,20 +49,18 @@ def run_task(task: Task, on_epoch: Callable[[EpochRecord], bool]) -> TrialResult
 
     Raises:
         TrialFailed: this configuration cannot be trained.
+        DeviceError, OSError: this machine failed it; another try may succeed.
     """
     from poolstudy import training
     from poolstudy.data import SearchData
 
-    try:
-        training.use_device(task.device, task.threads)
-        data = SearchData.open(task.data)
-        task.folder.mkdir(parents=True, exist_ok=True)
-        _write(task.folder / "environment.json", environment(task.device, task.threads))
-        trial = training.train(task.spec, data, on_epoch)
-        _save(task, trial)
-        return trial.result
-    except PoolstudyError as error:
-        raise TrialFailed(str(error)) from None
+    training.use_device(task.device, task.threads)
+    data = SearchData.open(task.data)
+    task.folder.mkdir(parents=True, exist_ok=True)
+    _write(task.folder / "environment.json", environment(task.device, task.threads))
+    trial = training.train(task.spec, data, on_epoch)
+    _save(task, trial)
+    return trial.result
 
 
 def find_gpus() -> "list[Device]":

@@ -19,7 +19,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from poolstudy.errors import TrialFailed
+from poolstudy.errors import PoolstudyError, TrialFailed
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
 from poolstudy.records import EpochRecord, TrialResult
 
@@ -68,11 +68,13 @@ class LocalEngine:
         """
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_call, args=(function, theirs), daemon=True)
-        process.start()
-        theirs.close()
         try:
+            process.start()
+            theirs.close()
             return ours.recv()
-        except EOFError:
+        except (EOFError, OSError) as error:  # it died, or the server that was to fork it did
+            if process.pid is None:
+                raise ChildProcessError(f"the server of workers died: {type(error).__name__}") from None
             process.join()
             raise ChildProcessError(_death(process.exitcode)) from None
 
@@ -121,6 +123,7 @@ class LocalEngine:
             "epoch": EpochEnded,
             "finished": Finished,
             "failed": Failed,
+            "lost": Lost,
         }
         return events[kind](key, content)
 
@@ -160,6 +163,9 @@ def _work(run: RunTask, task: Any, pipe: connection.Connection) -> None:
         message = ("finished", run(task, on_epoch))
     except TrialFailed as error:
         message = ("failed", str(error))
+    except (PoolstudyError, OSError, MemoryError) as error:  # the machine's fault, not the configuration's
+        traceback.print_exc()
+        message = ("lost", f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
     except Exception as error:
         traceback.print_exc()
         message = ("failed", f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])

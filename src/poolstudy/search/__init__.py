@@ -16,8 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 from poolstudy.config import StudyConfig
 from poolstudy.errors import StudyMismatch
 from poolstudy.records import DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of
-from poolstudy.search.parts import open_study, sampler_of, suggest
+from poolstudy.search.parts import STORE_ERRORS, open_study, sampler_of, suggest
 from poolstudy.space import HyperParameters, Value
+
+__all__ = ["STORE_ERRORS", "Attempt", "Search"]
 
 _STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -26,6 +28,7 @@ _STATES: dict[State, TrialState] = {
     "lost": TrialState.FAIL,
     "interrupted": TrialState.FAIL,
 }
+_SETTLED = ("complete", "pruned", "failed")  # a slot whose last attempt ended so is not tried again
 _DUPLICATES_IN_A_ROW = 10  # then an unseen configuration is drawn at random
 
 
@@ -61,11 +64,11 @@ class Search:
         self._config = config
         self._data = data
         self._live: dict[int, optuna.Trial] = {}
-        self._waiting_duplicates: list[tuple[int, HyperParameters]] = []
+        self._waiting_duplicates: list[tuple[int, int]] = []  # trial, slot
         self._duplicates_in_a_row = 0
         self._study = open_study(database, config)
         self._check_fingerprint()
-        self._seen: dict[HyperParameters, int] = {}
+        self._seen: dict[HyperParameters, int] = {}  # its slot
         self._asks = 0
         self._slots: dict[int, list[FrozenTrial]] = {}
         self._read()
@@ -101,7 +104,7 @@ class Search:
                 if ledger["retry"] == 0:
                     self._asks += 1
                     spec = TrialSpec.model_validate(ledger["spec"])
-                    self._seen[spec.hyperparameters] = trial.number
+                    self._seen[spec.hyperparameters] = ledger["slot"]
 
     # After an interruption
 
@@ -117,7 +120,8 @@ class Search:
                 spec = TrialSpec.model_validate(ledger["spec"])
                 yield Attempt(trial.number, ledger["slot"], ledger["retry"], spec), trial.user_attrs.get("run_id")
             elif "duplicate_of" in trial.user_attrs:
-                self._settle_duplicate(trial.number, trial.user_attrs["duplicate_of"])
+                original = self._frozen(trial.user_attrs["duplicate_of"])
+                self._settle_duplicate(trial.number, original.user_attrs["ledger"]["slot"])
             else:
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
@@ -132,11 +136,15 @@ class Search:
         Returns:
             None when the space holds nothing new.
         """
-        for slot, trials in sorted(self._slots.items()):
-            states = [_state(trial) for trial in trials]
-            if states[-1] == "interrupted" or (states[-1] == "lost" and states.count("lost") <= retries):
-                return self._retry(slot, trials)
+        for slot in sorted(self._slots):
+            if self.tries_again(slot, retries):
+                return self._retry(slot, self._slots[slot])
         return self._ask()
+
+    def tries_again(self, slot: int, retries: int) -> bool:
+        """Whether a slot, as it stands, is to be tried again."""
+        states = [_state(trial) for trial in self._slots[slot]]
+        return states[-1] == "interrupted" or (states[-1] == "lost" and states.count("lost") <= retries)
 
     def _retry(self, slot: int, trials: list[FrozenTrial]) -> Attempt:
         spec = TrialSpec.model_validate(trials[0].user_attrs["ledger"]["spec"])
@@ -170,20 +178,21 @@ class Search:
             return self._first_unseen(listed)
         size = space.size()
         if self._config.sampler.name == "grid":
-            grid = list(space.every())
-            random.Random(seed).shuffle(grid)
-            return self._first_unseen(grid)
+            return self._first_unseen(self._shuffled(seed))
         if size is not None and len(self._seen) >= size:
             return None
         if size is not None and self._duplicates_in_a_row >= _DUPLICATES_IN_A_ROW:
-            rest = list(space.every())
-            random.Random(seed_of(seed, self._asks)).shuffle(rest)
-            return self._first_unseen(rest)
+            return self._first_unseen(self._shuffled(seed_of(seed, self._asks)))
         if self._config.sampler.name == "tpe" and self._asks < self._config.sampler.n_startup_trials:
             # The random start takes the poolings in turn: the question is which is better, so both get a fair share.
             choices = space.pooling.choices
             return {"pooling": choices[self._asks % len(choices)]}
         return {}
+
+    def _shuffled(self, seed: int) -> list[dict[str, Value]]:
+        every = list(self._config.space.every())
+        random.Random(seed).shuffle(every)
+        return every
 
     def _first_unseen(self, flats: list[dict[str, Value]]) -> dict[str, Value] | None:
         fixed = self._config.training.fixed
@@ -201,7 +210,7 @@ class Search:
             data=self._data,
         )
         trial.set_user_attr("ledger", {"slot": slot, "retry": 0, "spec": spec.model_dump(mode="json")})
-        self._seen[hyperparameters] = trial.number
+        self._seen[hyperparameters] = slot
         self._duplicates_in_a_row = 0
         return self._opened(trial, slot, 0, spec)
 
@@ -214,16 +223,21 @@ class Search:
 
     def _duplicate(self, trial: optuna.Trial, hyperparameters: HyperParameters) -> None:
         self._duplicates_in_a_row += 1
-        original = self._seen[hyperparameters]
-        trial.set_user_attr("duplicate_of", original)
-        if self._frozen(original).state is TrialState.RUNNING:
-            self._waiting_duplicates.append((trial.number, hyperparameters))
-        else:
-            self._settle_duplicate(trial.number, original)
+        slot = self._seen[hyperparameters]
+        trial.set_user_attr("duplicate_of", self._slots[slot][0].number)
+        if _state(self._slots[slot][-1]) in _SETTLED:
+            self._settle_duplicate(trial.number, slot)
+        else:  # it runs, or will again
+            self._waiting_duplicates.append((trial.number, slot))
 
-    def _settle_duplicate(self, number: int, original: int) -> None:
+    def close(self) -> None:
+        """Settles the duplicates that still wait."""
+        for number, slot in self._waiting_duplicates:
+            self._settle_duplicate(number, slot)
+        self._waiting_duplicates.clear()
+
+    def _settle_duplicate(self, number: int, slot: int) -> None:
         """Gives a duplicate the value that is known of its configuration, if one is."""
-        slot = self._frozen(original).user_attrs["ledger"]["slot"]
         known = [trial.user_attrs.get("objective") for trial in self._slots[slot]]
         objective = next((value for value in reversed(known) if value is not None), None)
         if objective is None:
@@ -251,10 +265,12 @@ class Search:
         value = objective if state == "complete" else None
         self._study.tell(number, value, state=_STATES[state])
         self._live.pop(number, None)
-        self._remember(self._frozen(number).user_attrs["ledger"]["slot"], number)
-        for waiting in [entry for entry in self._waiting_duplicates if self._seen[entry[1]] == number]:
-            self._waiting_duplicates.remove(waiting)
-            self._settle_duplicate(waiting[0], number)
+        slot = self._frozen(number).user_attrs["ledger"]["slot"]
+        self._remember(slot, number)
+        if state in _SETTLED:
+            for waiting in [entry for entry in self._waiting_duplicates if entry[1] == slot]:
+                self._waiting_duplicates.remove(waiting)
+                self._settle_duplicate(*waiting)
 
     def objective(self, result: TrialResult) -> float:
         return float(result.metrics()[self._config.study.objective.metric])
@@ -281,6 +297,11 @@ class Search:
                 )
         sign = -1 if self._config.study.objective.direction == "maximize" else 1
         return sorted(found, key=lambda one: (one.state == "pruned", sign * one.objective))
+
+    def failed(self) -> tuple[int, str] | None:
+        """How many slots failed or were given up, and the last reason; None where none did."""
+        last = [trials[-1] for trials in self._slots.values() if _state(trials[-1]) in ("failed", "lost")]
+        return (len(last), str(last[-1].user_attrs.get("reason", "unknown"))) if last else None
 
     def _remember(self, slot: int, number: int) -> None:
         trials = self._slots.setdefault(slot, [])

@@ -9,14 +9,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from poolstudy.config import StudyConfig
 from poolstudy.errors import StoreError
-from poolstudy.files import replacing
+from poolstudy.lock import made_once
 from poolstudy.space import Choices, FloatRange, IntRange, SearchSpace, Value
+
+STORE_ERRORS = (sqlite3.Error, SQLAlchemyError, optuna.exceptions.StorageInternalError)
+"""What Optuna's storage raises when it cannot be read or written."""
 
 
 def open_study(database: Path, config: StudyConfig) -> optuna.Study:
     try:
-        if not database.exists():
-            with replacing(database) as part:
+        with made_once(database) as part:
+            if part:
                 storage_of(part).engine.dispose()
         return optuna.create_study(
             storage=storage_of(database),
@@ -25,7 +28,7 @@ def open_study(database: Path, config: StudyConfig) -> optuna.Study:
             pruner=pruner_of(config),
             load_if_exists=True,
         )
-    except (OSError, sqlite3.Error, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+    except (OSError, *STORE_ERRORS) as error:
         reason = " ".join(str(error).split())[:200]
         raise StoreError(
             f"{database} cannot be used ({reason})", "an SQLite file that can be written", "mend it or move it away"
