@@ -23,6 +23,7 @@ class _Row:
     name: str
     hyperparameters: HyperParameters
     last: EpochRecord | None = None
+    best: EpochRecord | None = None  # of least validation loss
     began: float = field(default_factory=time.monotonic)
 
 
@@ -69,6 +70,8 @@ class Display:
     def epoch(self, key: int, record: EpochRecord) -> None:
         row = self._rows[key]
         row.last = record
+        if row.best is None or record.val_loss < row.best.val_loss:
+            row.best = record
         if not self._console.is_terminal:
             values = f"val_accuracy {record.val_accuracy:.4f}  val_loss {record.val_loss:.4f}"
             self.say(f"{row.name}  epoch {record.epoch}/{self._epochs}  {values}  {record.seconds:.1f} s")
@@ -77,10 +80,11 @@ class Display:
         """An attempt ended; `done` trials of the study are, now."""
         row = self._rows.pop(key)
         self._done, self._best = done, best
-        reached = f"val_accuracy {row.last.val_accuracy:.4f} in epoch {row.last.epoch}" if row.last else "no epoch"
+        reached = f"{row.best.val_accuracy:.4f} in epoch {row.best.epoch}" if row.best else "no epoch"
+        kind, filters, dropout = (cell.plain for cell in _configuration(row.hyperparameters))
         seconds = time.monotonic() - row.began
-        title = row.hyperparameters.title()
-        self.say(f"{row.name}  {state:<8}  {title}  {reached}  {seconds:.0f} s{f'  ({reason})' if reason else ''}")
+        why = f"  ({reason})" if reason else ""
+        self.say(f"{row.name}  {state:<8}  {kind} {filters} dropout {dropout}  {reached}, {seconds:.0f} s{why}")
         if not self._console.is_terminal:
             self.say(self._summary())
 
@@ -103,7 +107,8 @@ class Display:
             table.add_column(heading, no_wrap=True)
         for row in list(self._rows.values()):  # another thread draws
             table.add_row(*self._cells(row))
-        bar = ProgressBar(total=self._trials, completed=self._done, width=40)
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=self._trials, completed=self._done, width=60))
         return Group(table, bar, Text(self._summary()))
 
     def _cells(self, row: _Row) -> Iterator[Text]:
