@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from poolstudy.records import EpochRecord, TrialResult
+
 REPOSITORY = Path(__file__).parents[1]
 
 EXPERIMENT = """\
@@ -96,6 +98,24 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = make_project(tmp_path / "project")
     monkeypatch.chdir(root)
     return root
+
+
+def make_result(losses: list[float], best: int | None = None) -> TrialResult:
+    """A result with these validation losses; the accuracy of epoch n is 0.5 + n / 10."""
+    history = tuple(
+        EpochRecord(epoch=n, loss=loss + 0.1, accuracy=0.5, val_loss=loss, val_accuracy=0.5 + n / 10, seconds=2)
+        for n, loss in enumerate(losses, start=1)
+    )
+    return TrialResult(
+        history=history,
+        best_epoch=best or losses.index(min(losses)) + 1,
+        stop_reason="epochs",
+        parameter_count=12,
+        weights_digest="w",
+        untrained_digest="u",
+        train_seconds=2,
+        images_per_second=2,
+    )
 
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

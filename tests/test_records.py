@@ -1,32 +1,14 @@
 import hashlib
 
 import pytest
+from conftest import make_result
 from pydantic import ValidationError
 
-from poolstudy.records import EpochRecord, TrialResult, digest_of, seed_of
-
-
-def epoch(number: int, val_loss: float) -> EpochRecord:
-    return EpochRecord(
-        epoch=number, loss=1.0, accuracy=0.5, val_loss=val_loss, val_accuracy=0.5 + number / 10, seconds=2
-    )
-
-
-def result(losses: list[float], best: int) -> TrialResult:
-    return TrialResult(
-        history=tuple(epoch(number, loss) for number, loss in enumerate(losses, start=1)),
-        best_epoch=best,
-        stop_reason="epochs",
-        parameter_count=10,
-        weights_digest="a",
-        untrained_digest="b",
-        train_seconds=6,
-        images_per_second=100,
-    )
+from poolstudy.records import digest_of, seed_of
 
 
 def test_the_best_metrics_are_those_of_the_first_epoch_of_least_loss() -> None:
-    metrics = result([0.5, 0.3, 0.3, 0.4], best=2).metrics()
+    metrics = make_result([0.5, 0.3, 0.3, 0.4], best=2).metrics()
     assert metrics["best_epoch"] == 2
     assert metrics["best_val_loss"] == 0.3
     assert metrics["best_val_accuracy"] == 0.7  # of epoch 2, though epoch 4 has 0.9
@@ -34,7 +16,7 @@ def test_the_best_metrics_are_those_of_the_first_epoch_of_least_loss() -> None:
 
 def test_a_result_cannot_name_another_best_epoch() -> None:
     with pytest.raises(ValidationError, match="not the epoch of least val_loss"):
-        result([0.5, 0.3, 0.3, 0.4], best=4)
+        make_result([0.5, 0.3, 0.3, 0.4], best=4)
 
 
 def test_a_digest_is_that_of_the_canonical_json() -> None:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import make_result
 from mlflow import MlflowClient
 from PIL import Image
 
 from poolstudy.errors import StoreError
-from poolstudy.records import DataIdentity, EpochRecord, State, TrainingSettings, TrialResult, TrialSpec
+from poolstudy.records import DataIdentity, State, TrainingSettings, TrialSpec
 from poolstudy.space import HyperParameters
 from poolstudy.tracking import STATUS, Tracker, dashboard_link, latest_study, resolved_uri
 
@@ -30,17 +31,8 @@ SPEC = TrialSpec(
     training=TrainingSettings(epochs=3),
     data=DATA,
 )
-RECORD = EpochRecord(epoch=1, loss=1.5, accuracy=0.25, val_loss=1.25, val_accuracy=0.5, seconds=2)
-RESULT = TrialResult(
-    history=(RECORD,),
-    best_epoch=1,
-    stop_reason="epochs",
-    parameter_count=12,
-    weights_digest="w",
-    untrained_digest="u",
-    train_seconds=2,
-    images_per_second=2,
-)
+RESULT = make_result([1.25])
+RECORD = RESULT.best
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +80,7 @@ def test_a_run_carries_the_contract(tracker: Tracker, client: MlflowClient, tmp_
     assert expected.items() <= tags.items()
     assert tags["spec_digest"] == SPEC.digest
     assert tags["data_digest"] == "d" * 64
-    assert run.data.metrics["best_val_accuracy"] == 0.5
+    assert run.data.metrics["best_val_accuracy"] == 0.6
     assert run.data.metrics["parameter_count"] == 12
     steps = client.get_metric_history(run_id, "epoch_seconds")
     assert [(one.step, one.value) for one in steps] == [(1, 2.0)]

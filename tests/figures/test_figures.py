@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import make_result
 from matplotlib.patches import Polygon
 from PIL import Image
 
@@ -12,29 +13,11 @@ from poolstudy.figures.diagram import draw_diagram
 from poolstudy.figures.style import COLOURS
 from poolstudy.figures.weights import _shared_bins, layer_histogram, weights_histogram
 from poolstudy.model import build_model, weights_of
-from poolstudy.records import EpochRecord, TrialResult
 from poolstudy.space import HyperParameters
 
 
-def result(losses: list[float]) -> TrialResult:
-    history = tuple(
-        EpochRecord(epoch=n, loss=loss + 0.1, accuracy=0.5, val_loss=loss, val_accuracy=0.6, seconds=1)
-        for n, loss in enumerate(losses, start=1)
-    )
-    return TrialResult(
-        history=history,
-        best_epoch=losses.index(min(losses)) + 1,
-        stop_reason="epochs",
-        parameter_count=1,
-        weights_digest="",
-        untrained_digest="",
-        train_seconds=1,
-        images_per_second=1,
-    )
-
-
 def test_curves_show_every_epoch_and_mark_the_best() -> None:
-    figure = learning_curves(result([0.5, 0.3, 0.4]), "max", "a heading")
+    figure = learning_curves(make_result([0.5, 0.3, 0.4]), "max", "a heading")
     loss, accuracy = figure.axes
     training, validation, _, best = loss.get_lines()
     assert np.asarray(training.get_ydata()).tolist() == [0.6, 0.4, 0.5]
@@ -46,7 +29,7 @@ def test_curves_show_every_epoch_and_mark_the_best() -> None:
 
 
 def test_a_single_epoch_can_be_drawn(tmp_path: Path) -> None:
-    learning_curves(result([0.5]), "average", "one").savefig(tmp_path / "one.png")
+    learning_curves(make_result([0.5]), "average", "one").savefig(tmp_path / "one.png")
     assert (tmp_path / "one.png").stat().st_size > 0
 
 
