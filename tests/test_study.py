@@ -1,5 +1,6 @@
 """Whole studies as a user runs them: five small trials on real digits, two workers."""
 
+import contextlib
 import json
 import os
 import signal
@@ -251,6 +252,35 @@ def test_a_study_that_was_killed_goes_on_where_it_was(project: Path, poolstudy: 
     assert states["complete"] == 5
     assert states["interrupted"] >= 1
     assert not [run for run in runs(project) if run.info.status == "RUNNING"]
+    check_books(project)
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process started and that live."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state, parent = stat.read_text().rsplit(")", 1)[1].split()[:2]
+            if int(parent) == process and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.slow
+def test_a_trial_whose_process_is_killed_is_tried_again_in_its_slot(project: Path) -> None:
+    with start(project, "execution.workers=1", "study.trials=2", "training.epochs=40", "training.patience=40") as study:
+        wait_for(study, "trial-0001  epoch 2/40")
+        workers = [worker for child in children(study.pid) for worker in children(child)]
+        assert len(workers) == 1
+        os.kill(workers[0], signal.SIGKILL)
+        out, err = study.communicate(timeout=120)
+    assert (study.returncode, err) == (0, "")
+    assert "trial-0001  lost" in out
+    assert "its process was ended by SIGKILL" in out
+    names = [(run.info.run_name, run.data.tags["poolstudy.state"]) for run in runs(project)]
+    assert names == [("trial-0001", "lost"), ("trial-0001-retry-1", "complete"), ("trial-0002", "complete")]
+    lost, retried, _ = runs(project)
+    assert lost.data.tags["poolstudy.spec_digest"] == retried.data.tags["poolstudy.spec_digest"]
     check_books(project)
 
 
