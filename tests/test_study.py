@@ -218,6 +218,13 @@ def wait_for(process: "subprocess.Popen[str]", text: str) -> None:
     raise AssertionError(f"ended without saying {text!r}: {process.stderr.read() if process.stderr else ''}")
 
 
+def kill_at(root: Path, text: str) -> None:
+    """A study that is killed when it says the text."""
+    with start(root) as study:
+        wait_for(study, text)
+        os.kill(study.pid, signal.SIGKILL)
+
+
 @pytest.mark.slow
 def test_ctrl_c_stops_in_good_order_a_second_study_is_refused_and_the_first_goes_on(
     project: Path, poolstudy: Command
@@ -242,9 +249,7 @@ def test_ctrl_c_stops_in_good_order_a_second_study_is_refused_and_the_first_goes
 
 @pytest.mark.slow
 def test_a_study_that_was_killed_goes_on_where_it_was(project: Path, poolstudy: Command) -> None:
-    with start(project) as first:
-        wait_for(first, "trial-0002  epoch 1/3")
-        os.kill(first.pid, signal.SIGKILL)
+    kill_at(project, "trial-0002  epoch 1/3")
     assert [run for run in runs(project) if run.info.status == "RUNNING"]
     again = poolstudy(project, "run", "tiny")
     assert again.returncode == 0, again.stderr
@@ -296,9 +301,7 @@ def test_a_listed_trial_that_fails_is_no_success(project: Path, poolstudy: Comma
 
 @pytest.mark.slow
 def test_a_run_that_was_deleted_does_not_stop_the_study(project: Path, poolstudy: Command) -> None:
-    with start(project) as first:
-        wait_for(first, "epoch 1/3")
-        os.kill(first.pid, signal.SIGKILL)
+    kill_at(project, "epoch 1/3")
     client = MlflowClient(f"sqlite:///{project / 'mlruns' / 'mlflow.db'}")
     for run in runs(project):
         client.delete_run(run.info.run_id)

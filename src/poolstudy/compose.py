@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from poolstudy.config import StudyConfig, TrackingSection
-from poolstudy.errors import ConfigurationError
+from poolstudy.errors import ConfigurationError, one_line
 from poolstudy.space import SearchSpace
 
 
@@ -80,7 +80,7 @@ def _composed(file: Path, overrides: Sequence[str], root: Path) -> dict[str, Any
             config = compose(file.stem, overrides=[searchpath, *others])
             composed = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             parsed = OverridesParser.create().parse_overrides(dimensions)
-            dimensions_given = {_DIMENSIONS[one.key_or_group]: plain(one.value()) for one in parsed}
+            dimensions_given = {_DIMENSIONS[one.key_or_group]: _plain(one.value()) for one in parsed}
     except (HydraException, OmegaConfBaseException) as error:
         raise _hydra_explained(error) from None
     except Exception as error:  # a YAML file's syntax error, from one of several parsers
@@ -96,17 +96,17 @@ def _composed(file: Path, overrides: Sequence[str], root: Path) -> dict[str, Any
 _DIMENSIONS = {f"space.{name}": name for name in SearchSpace.model_fields}
 
 
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """An override's value without Hydra's quotes."""
     if isinstance(value, QuotedString):
         return value.text
     if isinstance(value, Mapping):
-        return {plain(key): plain(inner) for key, inner in value.items()}
-    return [plain(inner) for inner in value] if isinstance(value, list) else value
+        return {_plain(key): _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _unreadable(file: Path, error: object) -> ConfigurationError:
-    reason = " ".join(str(error).split())
+    reason = one_line(error)
     return ConfigurationError(f"{file} cannot be read ({reason})", "a study's YAML", "mend the file")
 
 
@@ -117,7 +117,7 @@ def _hydra_explained(error: Exception) -> ConfigurationError:
     if missing := re.search(r"Could not find '([^']+)'\s+Available options in '[^']+':(.*?)Config", text, re.S):
         options = ", ".join(missing[2].split())
         return ConfigurationError(f"no {missing[1]}.yaml in conf/", f"one of {options}", "choose one of them")
-    first = " ".join(text.split("See https", maxsplit=1)[0].split())
+    first = one_line(text.split("See https", maxsplit=1)[0])
     return ConfigurationError(first, "overrides such as training.epochs=20", "quote values with = or brackets")
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from poolstudy.training import Device
 
 
-def find_gpus(engine: LocalEngine, required: bool, log: Path) -> "list[Device]":
+def find_gpus(engine: LocalEngine, required: bool) -> "list[Device]":
     """The GPUs that TensorFlow can use.
 
     Raises:
@@ -24,7 +24,7 @@ def find_gpus(engine: LocalEngine, required: bool, log: Path) -> "list[Device]":
         gpus: list[Device] = engine.call(worker.find_gpus)
     except ChildProcessError as error:
         reason = f"a process that imports TensorFlow ends at once ({error})"
-        raise DeviceError(reason, "one that goes on", f"see {log}") from None
+        raise DeviceError(reason, "one that goes on", f"see {engine.log}") from None
     if required and not gpus:
         raise DeviceError(
             f"no GPU that TensorFlow can use{nvidia_note()}",

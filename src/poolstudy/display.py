@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from poolstudy.records import Ended, EpochRecord, State
+from poolstudy.records import Ended, EpochRecord, State, trial_name
 from poolstudy.space import HyperParameters, Pooling
 
 _COLOURS: dict[Pooling, str] = {"average": "bright_blue", "max": "dark_orange"}
@@ -81,10 +81,10 @@ class Display:
         row = self._rows.pop(key)
         self._done, self._best = done, best
         reached = f"{row.best.val_accuracy:.4f} in epoch {row.best.epoch}" if row.best else "no epoch"
-        kind, filters, dropout = (cell.plain for cell in _configuration(row.hyperparameters))
+        network = f"{row.hyperparameters.kind} {row.hyperparameters.widths} dropout {row.hyperparameters.dropout:g}"
         seconds = time.monotonic() - row.began
         why = f"  ({reason})" if reason else ""
-        self.say(f"{row.name}  {state:<8}  {kind} {filters} dropout {dropout}  {reached}, {seconds:.0f} s{why}")
+        self.say(f"{row.name}  {state:<8}  {network}  {reached}, {seconds:.0f} s{why}")
         if not self._console.is_terminal:
             self.say(self._summary())
 
@@ -133,13 +133,12 @@ def leaderboard(best: Sequence[Ended], metric: str) -> Table:
     for heading in ("trial", "pooling", "filters", "dropout", metric, "state"):
         table.add_column(heading, no_wrap=True)
     for one in best:
-        name, score = Text(f"trial-{one.slot:04d}"), Text(f"{one.objective:.4f}")
+        name, score = Text(trial_name(one.slot)), Text(f"{one.objective:.4f}")
         table.add_row(name, *_configuration(one.hyperparameters), score, Text(one.state))
     return table
 
 
 def _configuration(parameters: HyperParameters) -> Iterator[Text]:
-    kind = f"{parameters.pooling} {parameters.pool_size}x{parameters.pool_size}"
-    yield Text(kind, style=_COLOURS[parameters.pooling])
-    yield Text("-".join(map(str, parameters.filters)))
+    yield Text(parameters.kind, style=_COLOURS[parameters.pooling])
+    yield Text(parameters.widths)
     yield Text(f"{parameters.dropout:g}")

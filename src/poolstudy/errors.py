@@ -17,6 +17,11 @@ TrialFailed stands apart: it ends one trial, never the program.
 """
 
 
+def one_line(error: object, limit: int = 200) -> str:
+    """An error's text without its line breaks, cut to so many characters."""
+    return " ".join(str(error).split())[:limit]
+
+
 class PoolstudyError(Exception):
     """One line for the user: what was found, what was expected, what to do.
 

@@ -129,6 +129,11 @@ class Ended(Frozen):
     hyperparameters: HyperParameters
 
 
+def trial_name(slot: int, retry: int = 0) -> str:
+    """The name of a slot's run: trial-0007, trial-0007-retry-1."""
+    return f"trial-{slot:04d}" + (f"-retry-{retry}" if retry else "")
+
+
 def best_epoch(history: tuple[EpochRecord, ...]) -> int:
     """The first epoch of least validation loss, as early stopping has it."""
     return min(history, key=lambda record: record.val_loss).epoch

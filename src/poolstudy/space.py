@@ -54,11 +54,19 @@ class HyperParameters(Frozen):
             "batch_size": self.batch_size,
         }
 
+    @property
+    def kind(self) -> str:
+        """Of pooling: "max 2x2"."""
+        return f"{self.pooling} {self.pool_size}x{self.pool_size}"
+
+    @property
+    def widths(self) -> str:
+        """The filters of each convolution: "32-64"."""
+        return "-".join(map(str, self.filters))
+
     def title(self) -> str:
         """For headings: "max 2x2 · 32-64 filters · dropout 0.4"."""
-        filters = "-".join(map(str, self.filters))
-        size = f"{self.pool_size}x{self.pool_size}"
-        return f"{self.pooling} {size} · {filters} filters · dropout {self.dropout:g}"
+        return f"{self.kind} · {self.widths} filters · dropout {self.dropout:g}"
 
 
 def filter_name(index: int) -> str:

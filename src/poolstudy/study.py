@@ -22,11 +22,11 @@ from poolstudy.config import StudyConfig
 from poolstudy.data import SearchData, load_search_data
 from poolstudy.devices import find_gpus, nvidia_note, places
 from poolstudy.display import Display
-from poolstudy.errors import ProgramMissing, StoreError, StudyStopped
+from poolstudy.errors import ProgramMissing, StoreError, StudyStopped, one_line
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
 from poolstudy.lock import study_lock
-from poolstudy.records import Ended, State, TrialResult
+from poolstudy.records import Ended, State, TrialResult, trial_name
 
 if TYPE_CHECKING:  # they take seconds to import: run_study does it while the server of workers starts
     from poolstudy.search import Attempt, Search
@@ -75,7 +75,7 @@ def run_study(config: StudyConfig, root: Path, console: Console) -> Outcome:
             from poolstudy import tracking
             from poolstudy.search import STORE_ERRORS, Search
 
-            gpus = find_gpus(engine, execution.require_gpu, log)
+            gpus = find_gpus(engine, execution.require_gpu)
             tracker = tracking.Tracker(config.tracking.uri, config.tracking.artifacts, config.study.name, root)
             search = Search(mlruns / "optuna.db", config, data.identity)
             coordinator = _Coordinator(config, mlruns, data, engine, gpus, tracker, search, console)
@@ -83,7 +83,7 @@ def run_study(config: StudyConfig, root: Path, console: Console) -> Outcome:
                 return coordinator.run()
             except (OSError, *tracking.STORE_ERRORS, *STORE_ERRORS) as error:
                 raise StoreError(
-                    f"a store or folder of the study failed ({' '.join(str(error).split())[:200]})",
+                    f"a store or folder of the study failed ({one_line(error)})",
                     "stores that can be written",
                     "mend it; the same command then goes on",
                 ) from None
@@ -137,7 +137,6 @@ class _Coordinator:
         self._free = places(config.execution, gpus)
         self._failures_in_a_row = 0
         self._last_reason = ""
-        self._log = mlruns / "logs" / f"{config.study.name}.log"
         self._exhausted = False
         self._signal: int | None = None
         self._began = time.monotonic()
@@ -262,7 +261,11 @@ class _Coordinator:
         """Ends an attempt in MLflow, then in Optuna; only then is it no longer running."""
         running = self._running[key]
         folder = self._staging / running.run_id
-        self._tracker.log_files(running.run_id, folder, "*.*" if result else "*.json")  # others may be half written
+        if result:
+            self._tracker.log_files(running.run_id, folder)
+            self._tracker.log_images(running.run_id, folder / "images")
+        else:
+            self._tracker.log_files(running.run_id, folder, "*.json")  # others may be half written
         self._tracker.close_trial(running.run_id, state, result=result, reason=reason)
         objective = self._search.objective(result) if result else None
         self._search.end(key, state, objective=objective, reason=reason)
@@ -291,7 +294,7 @@ class _Coordinator:
             raise StudyStopped(
                 f"{ended} trials done and {failed[0]} failed, the last because {failed[1]}",
                 f"{self._config.study.trials}, and the space holds no other configuration",
-                f"change the configuration, under another study.name ({self._log})",
+                f"change the configuration, under another study.name ({self._engine.log})",
             )
 
     # After
@@ -315,7 +318,7 @@ class _Coordinator:
     def _best(self) -> tuple[float, str] | None:
         ended = self._search.ended()
         complete = next((one for one in ended if one.state == "complete"), None)
-        return (complete.objective, f"trial-{complete.slot:04d}") if complete else None
+        return (complete.objective, trial_name(complete.slot)) if complete else None
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

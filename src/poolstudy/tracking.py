@@ -20,11 +20,11 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from PIL import Image
 from sqlalchemy.exc import SQLAlchemyError
 
-from poolstudy.errors import StoreError
+from poolstudy.errors import StoreError, one_line
 from poolstudy.lock import made_once
 from poolstudy.records import EpochRecord, State, TrialResult, TrialSpec
 
-Kind = Literal["study", "trial", "confirmation", "reproduction"]
+Kind = Literal["study", "trial"]
 STATUS: dict[State, str] = {
     "complete": "FINISHED",
     "pruned": "KILLED",
@@ -79,9 +79,8 @@ class Tracker:
             self._client = MlflowClient(self.uri)
             self.experiment_id = self._experiment((folder / study).as_uri() if local else None)
         except (OSError, ImportError, *STORE_ERRORS) as error:
-            reason = " ".join(str(error).split())[:200]
             raise StoreError(
-                f"MLflow's store {uri} cannot be used ({reason})",
+                f"MLflow's store {uri} cannot be used ({one_line(error)})",
                 "a store that can be written",
                 "mend it, or name another by tracking.uri",
             ) from None
@@ -137,14 +136,14 @@ class Tracker:
         values["epoch_seconds"] = values.pop("seconds")
         self._log_metrics(run_id, values, record.epoch)
 
-    def log_files(self, run_id: str, folder: Path, pattern: str = "*.*") -> None:
-        """The files of a trial at the folder's root; and, if all are wanted, images/<key>.png by their keys."""
+    def log_files(self, run_id: str, folder: Path, pattern: str = "*") -> None:
+        """The files at the root of a trial's folder that fit the pattern."""
         for path in sorted(folder.glob(pattern)):
             if path.is_file():
                 self._client.log_artifact(run_id, str(path))
-        if pattern != "*.*":
-            return
-        images = folder / "images"
+
+    def log_images(self, run_id: str, images: Path) -> None:
+        """The pictures <key>.png in a folder, by their keys, for the grids of the chart view."""
         for path in sorted(images.glob("**/*.png")):
             key = path.relative_to(images).with_suffix("").as_posix()
             with Image.open(path) as image:
@@ -229,7 +228,7 @@ def latest_study(uri: str, name: str | None = None) -> str:
         order = ["attributes.start_time DESC"]
         runs = client.search_runs(ids, "tags.`poolstudy.kind` = 'study'", max_results=1, order_by=order) if ids else []
     except (ImportError, *STORE_ERRORS) as error:
-        raise StoreError(f"MLflow's store {uri}: {' '.join(str(error).split())[:200]}", "one", remedy) from None
+        raise StoreError(f"MLflow's store {uri}: {one_line(error)}", "one", remedy) from None
     if not runs:
         raise StoreError(f"no study{f' {name!r}' if name else ''} in {uri}", "one", remedy)
     return str(runs[0].info.experiment_id)

@@ -19,7 +19,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from poolstudy.errors import PoolstudyError, TrialFailed
+from poolstudy.errors import PoolstudyError, TrialFailed, one_line
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
 from poolstudy.records import EpochRecord, TrialResult
 
@@ -50,6 +50,7 @@ class LocalEngine:
     def __init__(
         self, run: RunTask, preload: list[str], log: Path, threads: int, task_timeout: float | None = None
     ) -> None:
+        self.log = log
         self._run = run
         self._task_timeout = task_timeout
         self._workers: dict[int, _Worker] = {}
@@ -165,10 +166,10 @@ def _work(run: RunTask, task: Any, pipe: connection.Connection) -> None:
         message = ("failed", str(error))
     except (PoolstudyError, OSError, MemoryError) as error:  # the machine's fault, not the configuration's
         traceback.print_exc()
-        message = ("lost", f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
+        message = ("lost", one_line(f"{type(error).__name__}: {error}", 500))
     except Exception as error:
         traceback.print_exc()
-        message = ("failed", f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
+        message = ("failed", one_line(f"{type(error).__name__}: {error}", 500))
     pipe.send(message)
     _leave()
 

@@ -12,7 +12,7 @@ from poolstudy.figures.curves import learning_curves, small_learning_curves
 from poolstudy.figures.diagram import draw_diagram
 from poolstudy.figures.weights import layer_histogram, weights_histogram
 from poolstudy.model import Weights
-from poolstudy.records import TrialResult, TrialSpec
+from poolstudy.records import TrialResult, TrialSpec, trial_name
 
 
 def draw(
@@ -30,8 +30,9 @@ def draw(
         untrained: the weights the trial began with; `trained`: those it kept.
         diagram_dpi: dots per inch of the diagram.
     """
-    parameters = spec.hyperparameters
-    heading = f"trial-{spec.slot:04d} · {parameters.title()}"
+    parameters, name = spec.hyperparameters, trial_name(spec.slot)
+    pooling = parameters.pooling
+    heading, short = f"{name} · {parameters.title()}", f"{name} · {parameters.kind}"
     images = folder / "images"
     for group in ("model", "curves", "weights"):
         (images / group).mkdir(parents=True, exist_ok=True)
@@ -39,14 +40,12 @@ def draw(
     draw_diagram(model, folder / "diagram.png", diagram_dpi)
     (images / "model" / "diagram.png").write_bytes((folder / "diagram.png").read_bytes())
 
-    pooling, size = parameters.pooling, parameters.pool_size
     learning_curves(result, pooling, heading).savefig(folder / "learning_curves.png")
-    short = f"trial-{spec.slot:04d} · {pooling} {size}x{size}"
     small_learning_curves(result, pooling, short).savefig(images / "curves" / "learning.png")
 
     weights_histogram(untrained, trained, pooling, heading).savefig(folder / "weights_histogram.png")
-    for name in trained:
-        layer, _, variable = name.partition("/")
+    for weight in trained:
+        layer, _, variable = weight.partition("/")
         if variable == "kernel":
-            figure = layer_histogram(name, untrained, trained, pooling, f"{short} · {layer}")
+            figure = layer_histogram(weight, untrained, trained, pooling, f"{short} · {layer}")
             figure.savefig(images / "weights" / f"{layer}.png")

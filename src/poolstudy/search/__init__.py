@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from poolstudy.config import StudyConfig
 from poolstudy.errors import StudyMismatch
-from poolstudy.records import DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of
+from poolstudy.records import DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of, trial_name
 from poolstudy.search.parts import STORE_ERRORS, open_study, sampler_of, suggest
 from poolstudy.space import HyperParameters, Value
 
@@ -44,7 +44,7 @@ class Attempt:
     @property
     def name(self) -> str:
         """The run's name in MLflow."""
-        return f"trial-{self.slot:04d}" + (f"-retry-{self.retry}" if self.retry else "")
+        return trial_name(self.slot, self.retry)
 
 
 class Search:
@@ -71,6 +71,8 @@ class Search:
         self._seen: dict[HyperParameters, int] = {}  # its slot
         self._asks = 0
         self._slots: dict[int, list[FrozenTrial]] = {}
+        self._ended: dict[int, Ended] = {}  # by slot
+        self._plan = self._planned_order()
         self._read()
 
     # What the study is
@@ -100,11 +102,10 @@ class Search:
             if "duplicate_of" in trial.user_attrs:
                 self._asks += 1
             if ledger := trial.user_attrs.get("ledger"):
-                self._slots.setdefault(ledger["slot"], []).append(trial)
+                self._remember(ledger["slot"], trial)
                 if ledger["retry"] == 0:
                     self._asks += 1
-                    spec = TrialSpec.model_validate(ledger["spec"])
-                    self._seen[spec.hyperparameters] = ledger["slot"]
+                    self._seen[_spec(trial).hyperparameters] = ledger["slot"]
 
     # After an interruption
 
@@ -117,8 +118,8 @@ class Search:
             self._study.ask()  # queued for an attempt that was never made
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if ledger := trial.user_attrs.get("ledger"):
-                spec = TrialSpec.model_validate(ledger["spec"])
-                yield Attempt(trial.number, ledger["slot"], ledger["retry"], spec), trial.user_attrs.get("run_id")
+                attempt = Attempt(trial.number, ledger["slot"], ledger["retry"], _spec(trial))
+                yield attempt, trial.user_attrs.get("run_id")
             elif "duplicate_of" in trial.user_attrs:
                 original = self._frozen(trial.user_attrs["duplicate_of"])
                 self._settle_duplicate(trial.number, original.user_attrs["ledger"]["slot"])
@@ -147,7 +148,7 @@ class Search:
         return states[-1] == "interrupted" or (states[-1] == "lost" and states.count("lost") <= retries)
 
     def _retry(self, slot: int, trials: list[FrozenTrial]) -> Attempt:
-        spec = TrialSpec.model_validate(trials[0].user_attrs["ledger"]["spec"])
+        spec = _spec(trials[0])
         ledger = {"slot": slot, "retry": len(trials), "spec": spec.model_dump(mode="json")}
         self._study.enqueue_trial(trials[0].params, user_attrs={"ledger": ledger})
         trial = self._study.ask()
@@ -170,15 +171,19 @@ class Search:
                 return self._open_slot(trial, hyperparameters)
             self._duplicate(trial, hyperparameters)
 
+    def _planned_order(self) -> list[dict[str, Value]] | None:
+        """Every configuration in order, where the sampler `list` or `grid` has one."""
+        space, sampler = self._config.space, self._config.sampler
+        if sampler.name == "list":
+            return [space.project(trial) for trial in sampler.trials]
+        return self._shuffled(self._config.study.seed) if sampler.name == "grid" else None
+
     def _planned(self) -> dict[str, Value] | None:
         """What the next configuration must have; {} where the sampler may choose; None at the end."""
         space, seed = self._config.space, self._config.study.seed
-        if self._config.sampler.name == "list":
-            listed = [space.project(trial) for trial in self._config.sampler.trials]
-            return self._first_unseen(listed)
+        if self._plan is not None:
+            return self._first_unseen(self._plan)
         size = space.size()
-        if self._config.sampler.name == "grid":
-            return self._first_unseen(self._shuffled(seed))
         if size is not None and len(self._seen) >= size:
             return None
         if size is not None and self._duplicates_in_a_row >= _DUPLICATES_IN_A_ROW:
@@ -216,7 +221,7 @@ class Search:
 
     def _opened(self, trial: optuna.Trial, slot: int, retry: int, spec: TrialSpec) -> Attempt:
         self._live[trial.number] = trial
-        self._remember(slot, trial.number)
+        self._remember(slot, self._frozen(trial.number))
         return Attempt(trial.number, slot, retry, spec)
 
     # Duplicates
@@ -265,8 +270,9 @@ class Search:
         value = objective if state == "complete" else None
         self._study.tell(number, value, state=_STATES[state])
         self._live.pop(number, None)
-        slot = self._frozen(number).user_attrs["ledger"]["slot"]
-        self._remember(slot, number)
+        trial = self._frozen(number)
+        slot = trial.user_attrs["ledger"]["slot"]
+        self._remember(slot, trial)
         if state in _SETTLED:
             for waiting in [entry for entry in self._waiting_duplicates if entry[1] == slot]:
                 self._waiting_duplicates.remove(waiting)
@@ -279,33 +285,27 @@ class Search:
 
     def ended(self) -> list[Ended]:
         """The trials that count, best first; complete ones before pruned ones."""
-        found = []
-        for slot, trials in self._slots.items():
-            trial = trials[-1]
-            state = _state(trial)
-            if state in ("complete", "pruned"):
-                spec = TrialSpec.model_validate(trial.user_attrs["ledger"]["spec"])
-                objective, run_id = trial.user_attrs["objective"], trial.user_attrs.get("run_id", "")
-                found.append(
-                    Ended(
-                        slot=slot,
-                        state=state,
-                        objective=objective,
-                        run_id=run_id,
-                        hyperparameters=spec.hyperparameters,
-                    )
-                )
         sign = -1 if self._config.study.objective.direction == "maximize" else 1
-        return sorted(found, key=lambda one: (one.state == "pruned", sign * one.objective))
+        return sorted(self._ended.values(), key=lambda one: (one.state == "pruned", sign * one.objective, one.slot))
 
     def failed(self) -> tuple[int, str] | None:
         """How many slots failed or were given up, and the last reason; None where none did."""
         last = [trials[-1] for trials in self._slots.values() if _state(trials[-1]) in ("failed", "lost")]
         return (len(last), str(last[-1].user_attrs.get("reason", "unknown"))) if last else None
 
-    def _remember(self, slot: int, number: int) -> None:
+    def _remember(self, slot: int, trial: FrozenTrial) -> None:
+        """Takes note of an attempt as it stands now; it is the last of its slot."""
         trials = self._slots.setdefault(slot, [])
-        trials[:] = [trial for trial in trials if trial.number != number] + [self._frozen(number)]
+        trials[:] = [other for other in trials if other.number != trial.number] + [trial]
+        state = _state(trial)
+        if state in ("complete", "pruned"):
+            self._ended[slot] = Ended(
+                slot=slot,
+                state=state,
+                objective=trial.user_attrs["objective"],
+                run_id=trial.user_attrs.get("run_id", ""),
+                hyperparameters=_spec(trial).hyperparameters,
+            )
 
     # Optuna lets a trial be read and annotated by its number through the storage only.
 
@@ -317,6 +317,10 @@ class Search:
 
     def _note(self, number: int, key: str, value: object) -> None:
         self._study._storage.set_trial_user_attr(self._trial_id(number), key, value)
+
+
+def _spec(trial: FrozenTrial) -> TrialSpec:
+    return TrialSpec.model_validate(trial.user_attrs["ledger"]["spec"])
 
 
 def _state(trial: FrozenTrial) -> State | None:

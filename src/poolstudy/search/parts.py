@@ -8,7 +8,7 @@ import optuna
 from sqlalchemy.exc import SQLAlchemyError
 
 from poolstudy.config import StudyConfig
-from poolstudy.errors import StoreError
+from poolstudy.errors import StoreError, one_line
 from poolstudy.lock import made_once
 from poolstudy.space import Choices, FloatRange, IntRange, SearchSpace, Value
 
@@ -29,10 +29,8 @@ def open_study(database: Path, config: StudyConfig) -> optuna.Study:
             load_if_exists=True,
         )
     except (OSError, *STORE_ERRORS) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise StoreError(
-            f"{database} cannot be used ({reason})", "an SQLite file that can be written", "mend it or move it away"
-        ) from None
+        found = f"{database} cannot be used ({one_line(error)})"
+        raise StoreError(found, "an SQLite file that can be written", "mend it or move it away") from None
 
 
 def storage_of(database: Path) -> optuna.storages.RDBStorage:
