@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu).txt
 INSTALLED := $(VENV)/.installed-$(notdir $(LOCK))
 
-.PHONY: help setup graphviz study smoke ui test test-slow lint format lock
+.PHONY: help setup graphviz study smoke ui check test test-slow lint format lock
 
 help:  ## print these words
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -36,6 +36,9 @@ smoke: setup  ## its twin of about a minute
 
 ui: setup  ## open MLflow's pages at the latest study's charts
 	$(BIN)/poolstudy ui $(ARGS)
+
+check: $(INSTALLED)  ## what this machine has of what a study needs
+	$(BIN)/poolstudy check $(ARGS)
 
 test: setup  ## the fast tests
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

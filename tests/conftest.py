@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from poolstudy.records import EpochRecord, TrialResult
+from poolstudy.records import DataIdentity, EpochRecord, TrainingSettings, TrialResult, TrialSpec
+from poolstudy.space import HyperParameters
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -116,6 +117,23 @@ def make_result(losses: list[float], best: int | None = None) -> TrialResult:
         train_seconds=2,
         images_per_second=2,
     )
+
+
+def make_spec(study: str = "s", slot: int = 7) -> TrialSpec:
+    """A trial of max pooling, 3 and 4 filters, up to 3 epochs."""
+    data = DataIdentity(
+        name="tiny",
+        digest="d" * 64,
+        image_shape=(8, 8, 1),
+        class_names=("0", "1"),
+        train_images=4,
+        validation_images=1,
+        validation_fraction=0.2,
+        split_seed=42,
+    )
+    hyperparameters = HyperParameters(pooling="max", pool_size=2, filters=(3, 4), dropout=0.25)
+    training = TrainingSettings(epochs=3)
+    return TrialSpec(study=study, slot=slot, seed=99, hyperparameters=hyperparameters, training=training, data=data)
 
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

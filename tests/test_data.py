@@ -1,8 +1,4 @@
-import functools
 import gzip
-import http.server
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -133,68 +129,6 @@ def test_a_file_that_is_no_idx_is_refused(section: IdxData, project: Path, conte
 def test_a_label_without_a_class_is_refused(section: IdxData, project: Path) -> None:
     with pytest.raises(DataError, match="label 9; expected below 9"):
         load_search_data(section.model_copy(update={"class_names": tuple("012345678")}), project)
-
-
-class Server:
-    """Serves a folder on localhost, and counts what was asked for."""
-
-    def __init__(self, folder: Path, cut: int | None = None) -> None:
-        self.folder, self.cut, self.asked = folder, cut, list[str]()
-        outer = self
-
-        class Handler(http.server.SimpleHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.asked.append(self.path)
-                super().do_GET()
-
-            def log_message(self, *args: object) -> None: ...
-
-        handler = functools.partial(Handler, directory=str(folder))
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def mirrors(tmp_path: Path) -> Iterator[list[Server]]:
-    """Three servers: an empty one, one with damaged files, one with the right ones."""
-    folders = [tmp_path / name for name in ("empty", "damaged", "right")]
-    servers = []
-    for folder in folders:
-        folder.mkdir()
-        servers.append(Server(folder))
-    yield servers
-    for server in servers:
-        server.server.shutdown()
-        server.server.server_close()
-
-
-def test_a_download_tries_mirrors_verifies_and_keeps(section: IdxData, project: Path, mirrors: list[Server]) -> None:
-    for name in ("images.gz", "labels.gz"):
-        (mirrors[1].folder / name).write_bytes(b"something else")
-        (mirrors[2].folder / name).write_bytes((project / "images" / name).read_bytes())
-    steps: list[tuple[str, int, int | None]] = []
-    addresses = tuple(mirror.address for mirror in mirrors)
-    remote = section.model_copy(update={"path": None, "search": ("fetched",), "mirrors": addresses})
-    data = load_search_data(remote, project, lambda *step: steps.append(step))
-    assert len(data.train_labels) == 200
-    assert [mirror.asked for mirror in mirrors] == [["/images.gz", "/labels.gz"]] * 3
-    size = (project / "images" / "labels.gz").stat().st_size
-    assert steps[-1] == ("labels.gz", size, size)
-    assert sorted(path.name for path in (project / "fetched").iterdir()) == ["images.gz", "labels.gz"]
-    load_search_data(remote, project)
-    assert len(mirrors[2].asked) == 2  # found, not fetched again
-
-
-def test_a_download_that_fails_says_why_and_leaves_no_file(
-    section: IdxData, project: Path, mirrors: list[Server]
-) -> None:
-    (mirrors[1].folder / "images.gz").write_bytes(b"something else")
-    addresses = (mirrors[0].address, mirrors[1].address, "http://127.0.0.1:9")
-    remote = section.model_copy(update={"path": None, "search": ("fetched",), "mirrors": addresses[:2]})
-    with pytest.raises(DataError, match="HTTPError.*SHA-256.*data=digits"):
-        load_search_data(remote, project)
-    assert list((project / "fetched").iterdir()) == []
 
 
 def test_data_are_written_with_their_group_file(project: Path) -> None:

@@ -13,14 +13,25 @@ def record(epoch: int, val_loss: float, val_accuracy: float) -> EpochRecord:
     return EpochRecord(epoch=epoch, loss=1, accuracy=0.5, val_loss=val_loss, val_accuracy=val_accuracy, seconds=2)
 
 
-def play(console: Console) -> str:
-    """One trial whose second epoch has the least loss and whose third the highest accuracy."""
-    with Display(console, trials=3, epochs=5) as display:
-        display.began(done=1, best=(0.5, "trial-0001"))
+def ended(slot: int, objective: float) -> Ended:
+    return Ended(slot=slot, state="complete", objective=objective, run_id="r", hyperparameters=NETWORK)
+
+
+def text_of(console: Console) -> list[str]:
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def play(console: Console, *, quiet: bool = False) -> str:
+    """One trial whose second epoch has the least loss and whose third the highest accuracy; another one fails."""
+    with Display(console, 3, 5, "best_val_accuracy", "mlruns/logs/x.log", quiet=quiet) as display:
+        display.began([ended(1, 0.5)])
         display.started(7, "trial-0002", NETWORK)
         for epoch in (record(1, 0.9, 0.7), record(2, 0.5, 0.8), record(3, 0.6, 0.9)):
             display.epoch(7, epoch)
-        display.ended(7, "complete", done=2, best=(0.8, "trial-0002"), reason="")
+        display.ended(7, "complete", [ended(2, 0.8), ended(1, 0.5)], reason="")
+        display.started(8, "trial-0003", NETWORK)
+        display.ended(8, "failed", [ended(2, 0.8), ended(1, 0.5)], reason="loss is nan")
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -34,26 +45,50 @@ def test_without_a_terminal_every_event_is_a_plain_line() -> None:
     assert "\x1b" not in "".join(lines)
 
 
-def test_on_a_terminal_the_picture_has_a_line_for_each_worker_and_the_bar() -> None:
-    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
-    display = Display(console, trials=3, epochs=5)
-    display.started(7, "trial-0002", NETWORK)
+def test_what_failed_says_where_the_log_is() -> None:
+    text = play(Console(file=io.StringIO(), width=80))
+    assert "trial-0003  failed    average 3x3 32-64 dropout 0.4  no epoch, 0 s" in text
+    assert "(loss is nan; see mlruns/logs/x.log)" in text
+
+
+def test_quiet_says_failures_only() -> None:
+    (line,) = play(Console(file=io.StringIO(), width=80), quiet=True).splitlines()
+    assert line.startswith("trial-0003  failed")
+
+
+def picture(width: int) -> list[str]:
+    """The live picture with two trials done and one in its first epoch."""
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    display = Display(console, 3, 5, "best_val_accuracy")
+    display.began([ended(1, 0.9), ended(2, 0.8)])
+    display.started(7, "trial-0003", NETWORK)
     display.epoch(7, record(1, 0.9, 0.7))
-    plain = Console(file=io.StringIO(), width=80)
+    plain = Console(file=io.StringIO(), width=width)
     plain.print(display._picture())
-    assert isinstance(plain.file, io.StringIO)
-    lines = [line.rstrip() for line in plain.file.getvalue().splitlines()]
-    assert lines[0].split() == ["trial", "pooling", "filters", "dropout", "epoch", "val_accuracy"]
-    assert lines[1].split() == ["trial-0002", "average", "3x3", "32-64", "0.4", "1/5", "0.7000"]
-    assert lines[3] == "0 of 3 trials done, none complete yet, time left unknown yet"
+    return text_of(plain)
+
+
+def test_on_a_terminal_there_are_the_best_so_far_a_line_for_each_worker_and_the_bar() -> None:
+    lines = picture(80)
+    assert lines[0] == "Best by best_val_accuracy"
+    assert lines[2].split() == ["trial-0001", "average", "3x3", "32-64", "0.4", "0.9000", "complete"]
+    assert lines[4].split() == ["training", "pooling", "filters", "dropout", "epoch", "val_acc"]
+    assert lines[5].split() == ["trial-0003", "average", "3x3", "32-64", "0.4", "1/5", "0.7000"]
+    assert lines[7] == "2 of 3 trials done, best 0.9000 (trial-0001), time left unknown yet"
+
+
+def test_forty_columns_are_enough() -> None:
+    lines = picture(40)
+    assert max(map(len, lines)) <= 40
+    assert "…" not in "".join(lines)
+    assert lines[2].split() == ["0001", "average", "3x3", "0.9000", "complete"]
 
 
 def test_the_leaderboard_fits_80_columns() -> None:
-    best = [Ended(slot=n, state="complete", objective=0.9, run_id="r", hyperparameters=NETWORK) for n in (1, 2)]
+    best = [ended(1, 0.9), ended(2, 0.9)]
     console = Console(file=io.StringIO(), width=80)
     console.print(leaderboard(best, "best_val_accuracy"))
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
+    text = "\n".join(text_of(console))
     assert "…" not in text
     assert "trial-0002  average 3x3  32-64    0.4      0.9000" in text
 

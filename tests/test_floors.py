@@ -8,17 +8,18 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "poolstudy"
 
 FLOORS = {
-    "errors": 0, "files": 0, "lock": 0, "space": 0, "records": 0, "sources": 0,
+    "errors": 0, "files": 0, "lock": 0, "space": 0, "records": 0, "sources": 0, "download": 0, "chatter": 0,
     "config": 1, "data": 1, "model": 1,
-    "compose": 2, "training": 2, "figures": 2, "search": 2, "tracking": 2, "execution": 2, "display": 2, "dashboard": 2,
+    "compose": 2, "training": 2, "figures": 2, "search": 2, "tracking": 2, "execution": 2, "display": 2,
+    "progress": 2, "dashboard": 2, "terminal": 2,
     "worker": 3,
-    "devices": 4,
-    "study": 5, "ui": 5,
+    "devices": 4, "delivery": 4,
+    "study": 5, "ui": 5, "show": 5, "check": 5,
     "cli": 6,
     "__main__": 7,
 }  # fmt: skip
 # Within floor 0 there is an order as well.
-GROUND = ["errors", "files", "lock", "space", "records", "sources"]
+GROUND = ["errors", "files", "lock", "space", "records", "sources", "download", "chatter"]
 ONLY = {
     "optuna": {"search"},
     "sqlalchemy": {"search", "tracking"},
@@ -28,8 +29,11 @@ ONLY = {
     "tensorflow": {"training", "worker"},
     "keras": {"model", "training", "figures", "worker"},
     "matplotlib": {"figures"},
-    "rich": {"display", "study", "cli"},
-    "sklearn": {"data"},
+    "rich": {"display", "progress", "terminal", "study", "show", "check", "cli"},
+    "packaging": {"check"},
+    "requests": {"download"},
+    "urllib3": {"download"},
+    "sklearn": {"data", "worker"},
     "multiprocessing": {"execution"},
 }
 

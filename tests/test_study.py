@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -20,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from poolstudy.data import SearchData, scaled
+from poolstudy.model import build_model, weights_digest, weights_of
 from poolstudy.records import TrialSpec
 
 FILES = {
@@ -30,10 +32,26 @@ FILES = {
     "diagram.png",
     "learning_curves.png",
     "weights_histogram.png",
+    "kernels.png",
+    "feature_maps.png",
+    "confusion_matrix.png",
+    "most_wrong.png",
+    "classification_report.json",
     "layers.csv",
     "model.keras",
+    "untrained.npz",
+    "validation.npz",
 }
-IMAGES = ["model~diagram", "curves~learning", "weights~conv_1", "weights~conv_2", "weights~dense_1", "weights~dense_2"]
+UNDRAWN = {name for name in FILES if not name.endswith(".png")}
+IMAGES = {
+    "model/diagram",
+    "curves/learning",
+    *(f"weights/{layer}" for layer in ("conv_1", "conv_2", "dense_1", "dense_2")),
+    *(f"kernels/{layer}" for layer in ("conv_1", "conv_2")),
+    *(f"feature_maps/{layer}" for layer in ("conv_1", "pool_1", "conv_2", "pool_2")),
+    "confusion/validation",
+    "confusion/most_wrong",
+}
 TERMINAL = {"COMPLETE": "complete", "PRUNED": "pruned"}
 
 
@@ -96,13 +114,41 @@ def test_params_are_those_of_the_spec_that_trained(study: Path) -> None:
         assert run.data.tags["poolstudy.data_digest"] == spec.data.digest
 
 
+def files_of(root: Path, run: Run) -> set[str]:
+    return {path.name for path in artifact(root, run, "").iterdir() if path.is_file()}
+
+
+def images_of(root: Path, run: Run) -> list[str]:
+    """Keys of the run's images; each is there as PNG and as a small copy."""
+    names = [path.name for path in artifact(root, run, "images").glob("*")]
+    assert len([name for name in names if name.endswith(".webp")]) * 2 == len(names)
+    return sorted(name.split("+step+")[0].replace("~", "/") for name in names if name.endswith(".webp"))
+
+
 def test_every_run_has_the_files_and_images_of_the_contract(study: Path) -> None:
     for run in runs(study):
-        folder = artifact(study, run, "")
-        assert {path.name for path in folder.iterdir() if path.is_file()} == FILES
-        names = [path.name for path in (folder / "images").iterdir()]
-        for key in IMAGES:
-            assert any(name.startswith(key) and name.endswith(".png") for name in names), (key, names)
+        assert files_of(study, run) == FILES
+        assert images_of(study, run) == sorted(IMAGES)
+        assert "poolstudy.pictures" not in run.data.tags
+
+
+def test_the_untrained_weights_of_a_run_are_those_its_trial_began_with(study: Path) -> None:
+    for run in runs(study):
+        untrained = dict(np.load(artifact(study, run, "untrained.npz")))
+        assert weights_digest(untrained) == run.data.tags["poolstudy.untrained_digest"]
+        spec = TrialSpec.model_validate_json(artifact(study, run, "spec.json").read_text())
+        keras.utils.set_random_seed(spec.seed)
+        model = build_model(spec.hyperparameters, spec.data.image_shape, 10, spec.training.dense_units)
+        assert weights_digest(weights_of(model)) == run.data.tags["poolstudy.untrained_digest"]
+
+
+def test_the_report_and_the_answers_are_those_of_the_logged_accuracy(study: Path) -> None:
+    for run in runs(study):
+        report = json.loads(artifact(study, run, "classification_report.json").read_text())
+        assert report["accuracy"] == pytest.approx(run.data.metrics["best_val_accuracy"], abs=1e-6)
+        assert report["weighted avg"]["support"] == 50
+        assert [str(digit) in report for digit in range(10)] == [True] * 10
+        assert np.load(artifact(study, run, "validation.npz"))["probabilities"].shape == (50, 10)
 
 
 def test_metrics_of_each_epoch_are_those_of_the_history(study: Path) -> None:
@@ -218,9 +264,9 @@ def wait_for(process: "subprocess.Popen[str]", text: str) -> None:
     raise AssertionError(f"ended without saying {text!r}: {process.stderr.read() if process.stderr else ''}")
 
 
-def kill_at(root: Path, text: str) -> None:
+def kill_at(root: Path, text: str, *arguments: str) -> None:
     """A study that is killed when it says the text."""
-    with start(root) as study:
+    with start(root, *arguments) as study:
         wait_for(study, text)
         os.kill(study.pid, signal.SIGKILL)
 
@@ -297,6 +343,76 @@ def test_a_listed_trial_that_fails_is_no_success(project: Path, poolstudy: Comma
         assert said.returncode == 1
         assert "0 trials done and 1 failed, the last because" in said.stderr
     check_books(project)
+
+
+@pytest.mark.slow
+def test_a_trial_that_fails_late_keeps_its_epochs_and_pictures_but_ranks_nowhere(
+    project: Path, poolstudy: Command
+) -> None:
+    # One step an epoch; the weights grow by 1e8 a step until their product passes the greatest float.
+    listed = "sampler.trials=[{pooling: max, pool_size: 2, filters: [3, 4], dropout: 0.2, learning_rate: 1e8}]"
+    few = ["data.train_limit=32", "training.epochs=60", "training.patience=60", "study.trials=1"]
+    said = poolstudy(project, "run", "tiny", "sampler=list", listed, *few)
+    assert said.returncode == 1
+    (run,) = runs(project)
+    assert run.data.tags["poolstudy.state"] == "failed"
+    assert run.data.tags["poolstudy.reason"].startswith("val_loss is ")
+    assert files_of(project, run) == FILES
+    assert images_of(project, run) == sorted(IMAGES)
+    assert "best_val_accuracy" not in run.data.metrics
+    assert f"(val_loss is {run.data.tags['poolstudy.reason'].split()[2]} in epoch" in said.stdout
+    assert "see mlruns/logs/tiny.log)" in said.stdout
+
+
+@pytest.mark.slow
+def test_pictures_are_drawn_of_the_states_that_were_asked_for(project: Path, poolstudy: Command) -> None:
+    said = poolstudy(project, "run", "tiny", "study.trials=1", "tracking.figures.of=[pruned]")
+    assert said.returncode == 0, said.stderr
+    (run,) = runs(project)
+    assert files_of(project, run) == UNDRAWN
+    assert images_of(project, run) == []
+
+
+@pytest.mark.slow
+def test_a_picture_that_cannot_be_drawn_does_not_take_the_trial_with_it(
+    project: Path, poolstudy: Command, tmp_path: Path
+) -> None:
+    dot = tmp_path / "bin" / "dot"  # Graphviz as it is when its libraries are missing
+    dot.parent.mkdir()
+    dot.write_text("#!/bin/sh\nexit 1\n")
+    dot.chmod(0o755)
+    said = poolstudy(project, "run", "tiny", "study.trials=1", PATH=f"{dot.parent}:{os.environ['PATH']}")
+    assert said.returncode == 0, said.stderr
+    (run,) = runs(project)
+    assert run.data.tags["poolstudy.state"] == "complete"
+    assert run.data.tags["poolstudy.pictures"].startswith("not drawn: ")
+    assert files_of(project, run) >= UNDRAWN
+    check_books(project)
+
+
+@pytest.mark.slow
+def test_a_trial_that_was_trained_when_the_study_was_killed_counts_and_is_drawn_later(
+    project: Path, poolstudy: Command
+) -> None:
+    kill_at(project, "trial-0001  complete", "study.trials=1")
+    (open_run,) = runs(project)
+    assert open_run.info.status == "RUNNING"
+    (trial,) = trials(project)
+    assert trial.state.name == "COMPLETE"
+    again = poolstudy(project, "run", "tiny", "study.trials=1")
+    assert again.returncode == 0, again.stderr
+    (run,) = runs(project)
+    assert (run.info.run_id, run.info.status) == (open_run.info.run_id, "FINISHED")
+    assert files_of(project, run) == FILES
+    assert images_of(project, run) == sorted(IMAGES)
+    check_books(project)
+
+
+@pytest.mark.slow
+def test_quiet_prints_the_best_run_and_nothing_else(project: Path, poolstudy: Command) -> None:
+    said = poolstudy(project, "run", "--quiet", "tiny", "study.trials=1")
+    (run,) = runs(project)
+    assert (said.returncode, said.stdout, said.stderr) == (0, f"{run.info.run_id}\n", "")
 
 
 @pytest.mark.slow

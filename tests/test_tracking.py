@@ -4,33 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_result
+from conftest import make_result, make_spec
 from mlflow import MlflowClient
 from PIL import Image
 
 from poolstudy.errors import StoreError
-from poolstudy.records import DataIdentity, State, TrainingSettings, TrialSpec
-from poolstudy.space import HyperParameters
+from poolstudy.records import State, TrialSpec
 from poolstudy.tracking import STATUS, Tracker, dashboard_link, latest_study, resolved_uri
 
-DATA = DataIdentity(
-    name="tiny",
-    digest="d" * 64,
-    image_shape=(8, 8, 1),
-    class_names=("0", "1"),
-    train_images=4,
-    validation_images=1,
-    validation_fraction=0.2,
-    split_seed=42,
-)
-SPEC = TrialSpec(
-    study="s",
-    slot=7,
-    seed=99,
-    hyperparameters=HyperParameters(pooling="max", pool_size=2, filters=(3, 4), dropout=0.25),
-    training=TrainingSettings(epochs=3),
-    data=DATA,
-)
+SPEC = make_spec()
 RESULT = make_result([1.25])
 RECORD = RESULT.best
 

@@ -1,3 +1,5 @@
+import dataclasses
+import re
 from pathlib import Path
 
 import keras
@@ -73,6 +75,38 @@ def test_a_trial_that_is_pruned_ends_in_good_order(data: SearchData) -> None:
 def test_a_loss_that_is_no_number_fails_the_trial(data: SearchData) -> None:
     with pytest.raises(TrialFailed, match="loss is (nan|inf) in epoch 1"):
         train(spec(data, learning_rate=1e30), data)
+
+
+@pytest.fixture
+def one_step(data: SearchData) -> SearchData:
+    """So few images that an epoch is one step."""
+    return dataclasses.replace(data, train_images=data.train_images[:32], train_labels=data.train_labels[:32])
+
+
+def test_a_trial_that_fails_later_keeps_what_it_reached(one_step: SearchData) -> None:
+    # Weights grow by 3e8 a step; the product of four layers of them passes the greatest float after some epochs.
+    heard: list[EpochRecord] = []
+
+    def note(record: EpochRecord) -> bool:
+        heard.append(record)
+        return False
+
+    trial = train(spec(one_step, learning_rate=1e8, epochs=60, patience=60), one_step, note)
+    result = trial.result
+    assert (result.stop_reason, result.state) == ("failed", "failed")
+    assert 1 <= len(result.history) < 60
+    assert result.history == tuple(heard)
+    assert re.fullmatch(rf"(val_)?loss is (nan|inf) in epoch {len(heard) + 1}", result.failure)
+    assert all(np.isfinite(weight).all() for weight in trial.trained.values())
+    assert weights_digest(weights_of(trial.model)) == result.weights_digest
+
+
+def test_the_answers_to_the_validation_images_give_the_logged_accuracy(data: SearchData) -> None:
+    trial = train(spec(data), data)
+    assert trial.probabilities.shape == (50, 10)
+    np.testing.assert_allclose(trial.probabilities.sum(axis=1), 1, atol=1e-6)
+    right = (trial.probabilities.argmax(axis=1) == data.validation_labels).sum()
+    assert right == round(trial.result.best.val_accuracy * 50)
 
 
 def test_every_image_is_trained_on_once_an_epoch_in_another_order_each(data: SearchData) -> None:

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poolstudy.errors import PoolstudyError
+from poolstudy.errors import PoolstudyError, SurroundingsError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from poolstudy.config import StudyConfig
     from poolstudy.study import Outcome
+
+_CHECKED = "pooling"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +40,15 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a study, or go on with one", description=_run.__doc__)
     run.add_argument("experiment", help="a folder of experiments/, or the path of a YAML file")
     run.add_argument("overrides", nargs="*", metavar="key=value", help="such as training.epochs=20 or space=wide")
+    run.add_argument("-q", "--quiet", action="store_true", help="print failures and the best run's ID, nothing else")
     run.set_defaults(command=_run)
+    show = commands.add_parser("show", help="one run in the terminal", description=_show.__doc__)
+    show.add_argument("run", metavar="ID", help="a run's ID, its first 4 or more digits, or `best` of the latest study")
+    show.set_defaults(command=_show)
+    check = commands.add_parser("check", help="what this machine has, and what it lacks", description=_check.__doc__)
+    check.add_argument("experiment", nargs="?", default=_CHECKED, help="whose data and settings (%(default)s)")
+    check.add_argument("overrides", nargs="*", metavar="key=value", help="as for `run`")
+    check.set_defaults(command=_check)
     ui = commands.add_parser("ui", help="open MLflow's pages at the study's charts", description=_ui.__doc__)
     ui.add_argument("study", nargs="?", help="which study; the latest one if left out")
     ui.add_argument("--port", type=_port, default=5000, help="port on this machine (%(default)s)")
@@ -63,7 +73,10 @@ def _run(options: argparse.Namespace) -> int:
     from poolstudy.study import run_study
 
     console = Console(highlight=False)
-    outcome = run_study(config, root, console)
+    outcome = run_study(config, root, console, quiet=options.quiet)
+    if options.quiet:
+        print(outcome.ended[0].run_id if outcome.ended else "")
+        return 128 + outcome.interrupted if outcome.interrupted else 0
     _print_outcome(console, config, outcome)
     if outcome.interrupted:
         console.print("Interrupted. The same command goes on from here.")
@@ -83,6 +96,29 @@ def _print_outcome(console: "Console", config: "StudyConfig", outcome: "Outcome"
     if outcome.ended:
         console.print(f"Best run: {outcome.ended[0].run_id}", soft_wrap=True)
     console.print(f"See the trials side by side: make ui, then {outcome.dashboard}", soft_wrap=True)
+
+
+def _show(options: argparse.Namespace) -> int:
+    """Prints what a run was, what it reached, epoch by epoch, and where its files are."""
+    from poolstudy.compose import find_root
+    from poolstudy.show import show_run
+    from poolstudy.terminal import stdout_console
+
+    show_run(options.run, find_root(Path.cwd()), stdout_console())
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    """Looks whether this machine has what a study needs; says what to do where it has not."""
+    from poolstudy.check import check_machine
+    from poolstudy.compose import find_root, load_config
+    from poolstudy.terminal import stdout_console
+
+    if "=" in options.experiment:  # no experiment was named, and an override stands in its place
+        options.experiment, options.overrides = _CHECKED, [options.experiment, *options.overrides]
+    root = find_root(Path.cwd())
+    config = load_config(options.experiment, options.overrides, root)
+    return 0 if check_machine(config, root, stdout_console()) else SurroundingsError.exit_code
 
 
 def _ui(options: argparse.Namespace) -> int:

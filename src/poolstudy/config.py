@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from poolstudy.records import TrainingSettings
+from poolstudy.records import FigureSettings, TrainingSettings
 from poolstudy.sources import DigitsData, IdxData, Name
 from poolstudy.space import Choices, Frozen, HyperParameters, SearchSpace, Value, check_geometry
 
@@ -117,12 +117,22 @@ class ExecutionSection(Frozen):
     max_failures_in_a_row: Positive = 5
 
 
+class FiguresSection(FigureSettings):
+    """How trials are drawn, and `of` which states: a pruned one has its pictures too, unless they cost too much."""
+
+    of: tuple[Literal["complete", "pruned", "failed"], ...] = ("complete", "pruned", "failed")
+
+    @property
+    def settings(self) -> FigureSettings:
+        return FigureSettings(**self.model_dump(include=set(FigureSettings.model_fields)))
+
+
 class TrackingSection(Frozen):
-    """Attributes: `uri` of MLflow's store; `artifacts` folder of SQLite stores; `diagram_dpi`."""
+    """Attributes: `uri` of MLflow's store; `artifacts` folder of SQLite stores; `figures`."""
 
     uri: Annotated[str, Field(min_length=1)] = "sqlite:///mlruns/mlflow.db"
     artifacts: Annotated[str, Field(min_length=1)] = "mlruns/artifacts"
-    diagram_dpi: Annotated[int, Field(ge=20, le=600)] = 96
+    figures: FiguresSection = FiguresSection()
 
 
 class StudyConfig(Frozen):
@@ -170,7 +180,7 @@ class StudyConfig(Frozen):
         Where the data lie and how the trials are run may change from start to start.
         """
         free = {"study": {"trials", "timeout", "name"}, "data": {"path", "search", "mirrors"}}
-        free["tracking"] = {"artifacts", "diagram_dpi"}
+        free["tracking"] = {"artifacts", "figures"}
         kept = self.model_dump(mode="json", exclude={**free, "execution": True})
         return dict(_leaves(kept))
 

@@ -7,6 +7,8 @@ import hashlib
 from typing import Any
 
 VIEW_KEY = "poolstudy"
+LOCAL_SERVER = "http://127.0.0.1:5000"
+"""Where `poolstudy ui` serves unless told otherwise."""
 # Name, columns of cards, height of a card in pixels. An image card as wide as the page shows runs side by side.
 _SECTIONS = (("Side by side", 1, 420), ("Curves", 2, 360), ("The whole study", 2, 420))
 

@@ -1,4 +1,4 @@
-"""The images: found or downloaded, verified, split as the notebook did, kept as uint8.
+"""The images: found (or had from `download`), verified, split as the notebook did, kept as uint8.
 
 Formats: IDX (Y. LeCun, http://yann.lecun.com/exdb/mnist: big-endian magic, dimensions, bytes) and
 scikit-learn's embedded digits.
@@ -8,21 +8,19 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from poolstudy.download import Progress, download
 from poolstudy.errors import ConfigurationError, DataError
 from poolstudy.files import replacing
 from poolstudy.records import DataIdentity
 from poolstudy.sources import DataFile, DigitsData, IdxData
 
 Bytes = NDArray[np.uint8]
-Progress = Callable[[str, int, int | None], None]
-"""Told (file, bytes so far, bytes in all or None) while a file is downloaded."""
 
 
 @dataclass(frozen=True)
@@ -143,15 +141,24 @@ def _digits() -> tuple[Bytes, Bytes]:
 
 def _idx_pair(section: IdxData, root: Path, progress: Progress) -> tuple[Bytes, Bytes]:
     files = section.images, section.labels
-    folder = _find(section, root) or _download(section, root, progress)
+    folder = find_folder(section, root)
+    if folder is None:
+        folder = _resolve(section.search[0] if section.search else f"data/{section.name}", root)
+        download(section, folder, progress)
     images, labels = (_read_idx(folder / entry.file, entry) for entry in files)
     if images.ndim == 3:
         images = images[..., None]
     return images, labels
 
 
-def _find(section: IdxData, root: Path) -> Path | None:
-    """The folder that holds the files. One that was named must; of the others the first that does."""
+def find_folder(section: IdxData, root: Path) -> Path | None:
+    """The folder that holds the files; None where they are to be downloaded.
+
+    A folder that was named (data.path, POOLSTUDY_DATA) must hold them; of those of `search` the first that does.
+
+    Raises:
+        DataError: one that was named does not.
+    """
     for source, name in (("data.path", section.path), ("POOLSTUDY_DATA", os.environ.get("POOLSTUDY_DATA"))):
         if name:
             folder = _resolve(name, root)
@@ -188,51 +195,3 @@ def _read_idx(path: Path, entry: DataFile) -> Bytes:
         return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(dimensions)
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise DataError(f"{path} is no IDX file of bytes ({error})", "one, gzipped", remedy) from None
-
-
-def _download(section: IdxData, root: Path, progress: Progress) -> Path:
-    """Fetches both files into the first folder of `search`, from the first mirror that has them."""
-    target = _resolve(section.search[0] if section.search else f"data/{section.name}", root)
-    for entry in (section.images, section.labels):
-        if (target / entry.file).is_file():
-            continue  # from an earlier try; it is verified when it is read
-        _download_file(section, entry, target, progress)
-    return target
-
-
-def _download_file(section: IdxData, entry: DataFile, target: Path, progress: Progress) -> None:
-    problems = []
-    for mirror in section.mirrors:
-        try:
-            with replacing(target / entry.file) as part:
-                _fetch(f"{mirror.rstrip('/')}/{entry.file}", part, entry.file, progress)
-                found = hashlib.sha256(part.read_bytes()).hexdigest()
-                if found == entry.sha256:
-                    return
-                part.unlink()
-                problems.append(f"{mirror}: SHA-256 {found[:16]}… instead of {entry.sha256[:16]}…")
-        except OSError as error:  # requests' errors are OSErrors as well
-            problems.append(f"{mirror}: {type(error).__name__}")
-    raise DataError(
-        f"no {section.name} in {', '.join(section.search) or 'data.search'}, and no download of {entry.file} "
-        f"({'; '.join(problems) or 'no mirrors are given'})",
-        "the files in one of these folders, or a mirror that answers",
-        f"put {section.images.file} and {section.labels.file} into {target}, or use data=digits",
-    )
-
-
-def _fetch(url: str, part: Path, name: str, progress: Progress) -> None:
-    import requests  # only who downloads pays for it
-    from requests.adapters import HTTPAdapter
-    from urllib3.util.retry import Retry
-
-    with requests.Session() as session:
-        retries = HTTPAdapter(max_retries=Retry(total=3, backoff_factor=0.5, status_forcelist=(500, 502, 503, 504)))
-        session.mount("http://", retries)
-        session.mount("https://", retries)
-        with session.get(url, stream=True, timeout=(5, 60)) as answer, part.open("wb") as file:
-            answer.raise_for_status()
-            length = answer.headers.get("Content-Length")
-            for chunk in answer.iter_content(1 << 18):
-                file.write(chunk)
-                progress(name, file.tell(), int(length) if length else None)

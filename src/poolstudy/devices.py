@@ -39,19 +39,23 @@ def places(execution: ExecutionSection, gpus: "list[Device]") -> list[str]:
     if gpus:
         devices = [gpu.name for _ in range(execution.workers_per_gpu) for gpu in gpus]
     else:
-        devices = ["CPU:0"] * max(1, _cores() // execution.threads_per_worker)
+        devices = ["CPU:0"] * max(1, cores() // execution.threads_per_worker)
     if execution.workers == "auto":
         return devices
     return [devices[index % len(devices)] for index in range(execution.workers)]
 
 
-def _cores() -> int:
+def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def has_nvidia_driver() -> bool:
+    return shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia").exists()
+
+
 def nvidia_note() -> str:
     """Said where a GPU is there and TensorFlow does not use it."""
-    if shutil.which("nvidia-smi") is None and not Path("/proc/driver/nvidia").exists():
+    if not has_nvidia_driver():
         return ""
     return ", although an NVIDIA driver is here (the study's log in mlruns/logs has TensorFlow's reason)"

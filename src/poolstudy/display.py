@@ -1,7 +1,7 @@
-"""What a person sees while a study runs: a live table on a terminal, plain lines elsewhere."""
+"""What a person sees while a study runs: a live table on a terminal, plain lines elsewhere, little if quiet."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -15,7 +15,10 @@ from rich.text import Text
 from poolstudy.records import Ended, EpochRecord, State, trial_name
 from poolstudy.space import HyperParameters, Pooling
 
-_COLOURS: dict[Pooling, str] = {"average": "bright_blue", "max": "dark_orange"}
+COLOURS: dict[Pooling, str] = {"average": "bright_blue", "max": "dark_orange"}
+"""As in the pictures, as near as terminals have them."""
+_NARROW = 64  # columns; below it a table leaves out what matters least
+_SHOWN = 3  # of the best so far
 
 
 @dataclass
@@ -34,19 +37,25 @@ class Display:
         console: where to say it; live if it is a terminal.
         trials: how many are to be done.
         epochs: at most, of one trial.
+        metric: what the study ranks by.
+        log: named when something fails.
+        quiet: says failures only.
     """
 
-    def __init__(self, console: Console, trials: int, epochs: int) -> None:
-        self._console, self._trials, self._epochs = console, trials, epochs
+    def __init__(
+        self, console: Console, trials: int, epochs: int, metric: str, log: str = "", *, quiet: bool = False
+    ) -> None:
+        self._console, self._trials, self._epochs, self._metric = console, trials, epochs, metric
+        self._log, self._quiet = log, quiet
         self._rows: dict[int, _Row] = {}
-        self._done = 0
+        self._ended: Sequence[Ended] = ()
         self._began_with = 0
-        self._best: tuple[float, str] | None = None
+        self._drawing = 0
         self._began = time.monotonic()
         self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._quiet:
             self._live.start()
         return self
 
@@ -55,11 +64,12 @@ class Display:
 
     def say(self, line: str) -> None:
         """One line that stays."""
-        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+        if not self._quiet:
+            self._print(line)
 
-    def began(self, done: int, best: tuple[float, str] | None) -> None:
-        """The study starts, or goes on, with so many trials done; `best` is (objective, trial's name)."""
-        self._done, self._began_with, self._best = done, done, best
+    def began(self, ended: Sequence[Ended]) -> None:
+        """The study starts, or goes on, with these trials done, best first."""
+        self._ended, self._began_with = ended, len(ended)
         self._began = time.monotonic()
 
     def started(self, key: int, name: str, hyperparameters: HyperParameters) -> None:
@@ -76,46 +86,54 @@ class Display:
             values = f"val_accuracy {record.val_accuracy:.4f}  val_loss {record.val_loss:.4f}"
             self.say(f"{row.name}  epoch {record.epoch}/{self._epochs}  {values}  {record.seconds:.1f} s")
 
-    def ended(self, key: int, state: State, done: int, best: tuple[float, str] | None, reason: str) -> None:
-        """An attempt ended; `done` trials of the study are, now."""
+    def ended(self, key: int, state: State, ended: Sequence[Ended], reason: str) -> None:
+        """An attempt ended; these trials of the study are done now, best first."""
         row = self._rows.pop(key)
-        self._done, self._best = done, best
+        self._ended = ended
         reached = f"{row.best.val_accuracy:.4f} in epoch {row.best.epoch}" if row.best else "no epoch"
         network = f"{row.hyperparameters.kind} {row.hyperparameters.widths} dropout {row.hyperparameters.dropout:g}"
-        seconds = time.monotonic() - row.began
-        why = f"  ({reason})" if reason else ""
-        self.say(f"{row.name}  {state:<8}  {network}  {reached}, {seconds:.0f} s{why}")
+        line = f"{row.name}  {state:<8}  {network}  {reached}, {time.monotonic() - row.began:.0f} s"
+        if reason:
+            self._print(f"{line}  ({reason}; see {self._log})")
+        else:
+            self.say(line)
         if not self._console.is_terminal:
             self.say(self._summary())
 
+    def drawing(self, count: int) -> None:
+        """So many trials are done but for their pictures."""
+        self._drawing = count
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+
     def _summary(self) -> str:
-        best = f"best {self._best[0]:.4f} ({self._best[1]})" if self._best else "none complete yet"
-        return f"{self._done} of {self._trials} trials done, {best}, {self._left()}"
+        complete = [one for one in self._ended if one.state == "complete"]
+        best = f"best {complete[0].objective:.4f} ({trial_name(complete[0].slot)})" if complete else "none complete yet"
+        return f"{len(self._ended)} of {self._trials} trials done, {best}, {self._left()}"
 
     def _left(self) -> str:
-        ended = self._done - self._began_with
-        if self._done >= self._trials:
+        done = len(self._ended)
+        if done >= self._trials:
             return "none left"
-        if not ended:
+        if done == self._began_with:
             return "time left unknown yet"
-        seconds = (time.monotonic() - self._began) / ended * (self._trials - self._done)
+        seconds = (time.monotonic() - self._began) / (done - self._began_with) * (self._trials - done)
         return f"about {clock(seconds)} left"
 
     def _picture(self) -> Group:
-        table = Table(box=None, padding=(0, 1), expand=False)
-        for heading in ("trial", "pooling", "filters", "dropout", "epoch", "val_accuracy"):
-            table.add_column(heading, no_wrap=True)
+        narrow = self._console.width < _NARROW
+        table = _table(("training", "pooling", "filters", "dropout", "epoch", "val_acc"), narrow)
         for row in list(self._rows.values()):  # another thread draws
-            table.add_row(*self._cells(row))
-        bar = Table.grid()
-        bar.add_row(ProgressBar(total=self._trials, completed=self._done, width=60))
-        return Group(table, bar, Text(self._summary()))
-
-    def _cells(self, row: _Row) -> Iterator[Text]:
-        yield Text(row.name)
-        yield from _configuration(row.hyperparameters)
-        yield Text(f"{row.last.epoch if row.last else 0}/{self._epochs}")
-        yield Text(f"{row.last.val_accuracy:.4f}" if row.last else "…")
+            epoch = f"{row.last.epoch if row.last else 0}/{self._epochs}"
+            value = f"{row.last.val_accuracy:.4f}" if row.last else "…"
+            _add(table, narrow, row.name, row.hyperparameters, epoch, value)
+        bar = Table.grid()  # which ends its line; a bar alone does not
+        width = min(60, self._console.width - 1)
+        bar.add_row(ProgressBar(total=self._trials, completed=len(self._ended), width=width))
+        best = [leaderboard(self._ended[:_SHOWN], self._metric, narrow=narrow)] if self._ended else []
+        drawing = f", {self._drawing} being drawn" if self._drawing else ""
+        return Group(*best, table, bar, Text(self._summary() + drawing))
 
 
 def clock(seconds: float) -> str:
@@ -127,18 +145,26 @@ def clock(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def leaderboard(best: Sequence[Ended], metric: str) -> Table:
-    """The best trials as a table, average and max pooling in their colours."""
-    table = Table(title=f"Best by {metric}", box=None, padding=(0, 1), title_justify="left")
-    for heading in ("trial", "pooling", "filters", "dropout", metric, "state"):
-        table.add_column(heading, no_wrap=True)
+def leaderboard(best: Sequence[Ended], metric: str, *, narrow: bool = False) -> Table:
+    """The best trials as a table, average and max pooling in their colours; `narrow`: for 40 columns."""
+    value = "value" if narrow else metric
+    table = _table(("trial", "pooling", "filters", "dropout", value, "state"), narrow)
+    table.title = f"Best by {metric}"
+    table.title_justify = "left"
     for one in best:
-        name, score = Text(trial_name(one.slot)), Text(f"{one.objective:.4f}")
-        table.add_row(name, *_configuration(one.hyperparameters), score, Text(one.state))
+        _add(table, narrow, trial_name(one.slot), one.hyperparameters, f"{one.objective:.4f}", one.state)
     return table
 
 
-def _configuration(parameters: HyperParameters) -> Iterator[Text]:
-    yield Text(parameters.kind, style=_COLOURS[parameters.pooling])
-    yield Text(parameters.widths)
-    yield Text(f"{parameters.dropout:g}")
+def _table(headings: tuple[str, str, str, str, str, str], narrow: bool) -> Table:
+    name, pooling, filters, dropout, first, second = headings
+    table = Table(box=None, padding=(0, 1), expand=False)
+    for heading in (name, pooling, first, second) if narrow else (name, pooling, filters, dropout, first, second):
+        table.add_column(heading, no_wrap=True)
+    return table
+
+
+def _add(table: Table, narrow: bool, name: str, parameters: HyperParameters, first: str, second: str) -> None:
+    network = [] if narrow else [Text(parameters.widths), Text(f"{parameters.dropout:g}")]
+    kind = Text(parameters.kind, style=COLOURS[parameters.pooling])
+    table.add_row(Text(name.removeprefix("trial-") if narrow else name), kind, *network, Text(first), Text(second))

@@ -4,6 +4,7 @@ PoolstudyError
 ├── StudyStopped           1   the study ended short of what was asked
 ├── ConfigurationError     2   what was asked cannot be done
 │   └── StudyMismatch      2   the study exists, and was asked for differently
+├── RunNotFound            2   no run, or more than one, is what was asked for
 └── SurroundingsError      3   the machine lacks something
     ├── DataError          3   images missing, damaged or inconsistent
     ├── StoreError         3   a database or folder that cannot be used
@@ -47,6 +48,10 @@ class ConfigurationError(PoolstudyError):
 
 class StudyMismatch(ConfigurationError):
     pass
+
+
+class RunNotFound(PoolstudyError):
+    exit_code = 2
 
 
 class SurroundingsError(PoolstudyError):

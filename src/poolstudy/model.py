@@ -11,6 +11,9 @@ from poolstudy.space import HyperParameters, Pooling
 Weights = dict[str, NDArray[np.float32]]
 """By "layer/variable", such as "conv_1/kernel", in the order of the layers."""
 
+Maps = dict[str, NDArray[np.float32]]
+"""By layer, such as "pool_1": what it makes of one image, (rows, columns, filters)."""
+
 _POOLING: dict[Pooling, type[keras.layers.Layer]] = {
     "average": keras.layers.AveragePooling2D,
     "max": keras.layers.MaxPooling2D,
@@ -57,6 +60,17 @@ def compiled(model: keras.Model, learning_rate: float) -> keras.Model:
         steps_per_execution=50,  # fewer returns to Python; the same bits
     )
     return model
+
+
+def feature_maps(model: keras.Model, image: NDArray[np.float32]) -> Maps:
+    """What every convolution and pooling layer makes of an image.
+
+    Args:
+        image: (rows, columns, channels), scaled 0 to 1.
+    """
+    names = [layer.name for layer in model.layers if layer.name.startswith(("conv_", "pool_"))]
+    outputs = keras.Model(model.inputs, [model.get_layer(name).output for name in names])([image[None]])
+    return {name: keras.ops.convert_to_numpy(output)[0] for name, output in zip(names, outputs, strict=True)}
 
 
 def weights_of(model: keras.Model) -> Weights:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from poolstudy.space import Frozen, HyperParameters
 
-StopReason = Literal["epochs", "early_stopping", "pruned"]
+StopReason = Literal["epochs", "early_stopping", "pruned", "failed"]
 State = Literal["complete", "pruned", "failed", "lost", "interrupted"]
 
 
@@ -27,6 +27,21 @@ class TrainingSettings(Frozen):
     patience: Annotated[int, Field(ge=1)] = 2
     dense_units: Annotated[int, Field(ge=1)] = 100
     deterministic: bool = False
+
+
+class FigureSettings(Frozen):
+    """How a trial is drawn; nothing of it changes what a trial is.
+
+    Attributes:
+        diagram_dpi: dots per inch of plot_model's diagram.
+        kernel_limit: the colours of kernels span the weights from -kernel_limit to kernel_limit.
+        example_image: whose feature maps are drawn, by its position among the validation images; the last
+            one where there are fewer.
+    """
+
+    diagram_dpi: Annotated[int, Field(ge=20, le=600)] = 96
+    kernel_limit: Annotated[float, Field(gt=0)] = 0.5
+    example_image: Annotated[int, Field(ge=0)] = 13
 
 
 class DataIdentity(Frozen):
@@ -77,7 +92,7 @@ class EpochRecord(Frozen):
 
 
 class TrialResult(Frozen):
-    """What a trial that ended in good order reached.
+    """What a trial reached that ended at least one epoch.
 
     Attributes:
         history: the epochs, in order.
@@ -86,6 +101,7 @@ class TrialResult(Frozen):
         untrained_digest: the same of the weights this trial began with.
         train_seconds: sum of the epochs' seconds.
         images_per_second: training images over the epochs' seconds.
+        failure: why it failed after the last of these epochs; empty where it did not.
     """
 
     history: Annotated[tuple[EpochRecord, ...], Field(min_length=1)]
@@ -96,6 +112,7 @@ class TrialResult(Frozen):
     untrained_digest: str
     train_seconds: float
     images_per_second: float
+    failure: str = ""
 
     @model_validator(mode="after")
     def _best_is_least_loss(self) -> Self:
@@ -106,6 +123,11 @@ class TrialResult(Frozen):
     @property
     def best(self) -> EpochRecord:
         return self.history[self.best_epoch - 1]
+
+    @property
+    def state(self) -> Literal["complete", "pruned", "failed"]:
+        """How the attempt stands in the ledger."""
+        return self.stop_reason if self.stop_reason in ("pruned", "failed") else "complete"
 
     def metrics(self) -> dict[str, float]:
         """The metrics that are logged once, by their public names."""

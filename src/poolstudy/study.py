@@ -1,7 +1,7 @@
 """Running a study: one coordinator asks Optuna, feeds the workers and writes MLflow.
 
-The order of writing makes the two books agree whenever the coordinator dies: an attempt is opened in
-Optuna, then in MLflow; it is closed in MLflow, then in Optuna. `_Coordinator._recover` reads from that.
+Optuna's book is written first, MLflow's follows: an attempt that has ended lies whole in its folder, is told to
+Optuna, and then delivered to MLflow (`delivery.py`). `_Coordinator._recover` reads from that whenever one died.
 """
 
 import contextlib
@@ -17,23 +17,24 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from poolstudy import dashboard, worker
+from poolstudy import chatter, dashboard, worker
 from poolstudy.config import StudyConfig
 from poolstudy.data import SearchData, load_search_data
-from poolstudy.devices import find_gpus, nvidia_note, places
+from poolstudy.delivery import JOB as DRAW
+from poolstudy.delivery import Delivery, Parcel
+from poolstudy.devices import cores, find_gpus, nvidia_note, places
 from poolstudy.display import Display
 from poolstudy.errors import ProgramMissing, StoreError, StudyStopped, one_line
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
 from poolstudy.lock import study_lock
-from poolstudy.records import Ended, State, TrialResult, trial_name
+from poolstudy.progress import DownloadProgress
+from poolstudy.records import Ended, State, TrialResult
 
 if TYPE_CHECKING:  # they take seconds to import: run_study does it while the server of workers starts
     from poolstudy.search import Attempt, Search
     from poolstudy.tracking import Tracker
     from poolstudy.training import Device
-
-UI_SERVER = "http://127.0.0.1:5000"
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,12 @@ class Outcome:
     dashboard: str
 
 
-def run_study(config: StudyConfig, root: Path, console: Console) -> Outcome:
+def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool = False) -> Outcome:
     """Runs a study until its trials are done, or goes on with one that was stopped.
 
     Args:
         root: the project's folder; its mlruns/ holds all that is written.
+        quiet: say failures only.
 
     Raises:
         PoolstudyError: something is missing, or too many trials fail; what was done is kept.
@@ -66,7 +68,8 @@ def run_study(config: StudyConfig, root: Path, console: Console) -> Outcome:
         raise ProgramMissing("no program `dot`", "Graphviz, which draws the diagrams", "install graphviz (make setup)")
     mlruns = root / "mlruns"
     with study_lock(mlruns / "locks", config.study.name):
-        data = load_search_data(config.data, root, _DownloadProgress(console))
+        with DownloadProgress(console, quiet=quiet) as progress:
+            data = load_search_data(config.data, root, progress)
         log = mlruns / "logs" / f"{config.study.name}.log"
         execution = config.execution
         with contextlib.closing(
@@ -75,10 +78,11 @@ def run_study(config: StudyConfig, root: Path, console: Console) -> Outcome:
             from poolstudy import tracking
             from poolstudy.search import STORE_ERRORS, Search
 
+            chatter.keep_in(log)
             gpus = find_gpus(engine, execution.require_gpu)
             tracker = tracking.Tracker(config.tracking.uri, config.tracking.artifacts, config.study.name, root)
             search = Search(mlruns / "optuna.db", config, data.identity)
-            coordinator = _Coordinator(config, mlruns, data, engine, gpus, tracker, search, console)
+            coordinator = _Coordinator(config, mlruns, data, engine, gpus, tracker, search, console, quiet=quiet)
             try:
                 return coordinator.run()
             except (OSError, *tracking.STORE_ERRORS, *STORE_ERRORS) as error:
@@ -89,21 +93,6 @@ def run_study(config: StudyConfig, root: Path, console: Console) -> Outcome:
                 ) from None
 
 
-class _DownloadProgress:
-    """Says how far a download is, at every tenth of the file."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._said: dict[str, int] = {}
-
-    def __call__(self, file: str, done: int, total: int | None) -> None:
-        tenth = done * 10 // total if total else done >> 22
-        if self._said.get(file) != tenth:
-            self._said[file] = tenth
-            share = f"{done * 100 // total} %" if total else f"{done >> 20} MiB"
-            self._console.print(f"downloading {file}: {share}", highlight=False)
-
-
 @dataclass(frozen=True)
 class _Running:
     """An attempt that is being trained, its run and its device."""
@@ -111,6 +100,10 @@ class _Running:
     attempt: "Attempt"
     run_id: str
     device: str
+
+
+_TRAIN = "train"
+_PATIENCE = 8.0  # seconds that pictures may take after a first Ctrl-C
 
 
 class _Coordinator:
@@ -126,21 +119,30 @@ class _Coordinator:
         tracker: "Tracker",
         search: "Search",
         console: Console,
+        *,
+        quiet: bool,
     ) -> None:
         self._config = config
         self._engine, self._tracker, self._search = engine, tracker, search
         self._staging = mlruns / "staging" / config.study.name
-        shutil.rmtree(self._staging, ignore_errors=True)
         self._data = data.save(mlruns / "cache" / data.identity.digest[:16])
         self._running: dict[int, _Running] = {}
         self._gpus = gpus
         self._free = places(config.execution, gpus)
+        self._delivery = Delivery(engine, tracker, self._staging, self._data, config.tracking.figures, at_once=cores())
         self._failures_in_a_row = 0
         self._last_reason = ""
         self._exhausted = False
         self._signal: int | None = None
         self._began = time.monotonic()
-        self._display = Display(console, config.study.trials, config.training.epochs)
+        self._display = Display(
+            console,
+            config.study.trials,
+            config.training.epochs,
+            config.study.objective.metric,
+            os.path.relpath(engine.log),
+            quiet=quiet,
+        )
 
     def run(self) -> Outcome:
         config = self._config
@@ -152,7 +154,7 @@ class _Coordinator:
             try:
                 with self._display:
                     self._say_devices()
-                    self._display.began(len(self._search.ended()), self._best())
+                    self._display.began(self._search.ended())
                     self._loop()
                 self._check_failures()
                 done = len(self._search.ended()) >= config.study.trials or self._exhausted
@@ -168,18 +170,31 @@ class _Coordinator:
     # Before
 
     def _recover(self) -> None:
-        """Closes in both books what a coordinator that died left open; its slots are tried again."""
+        """Settles in both books what a coordinator that died left open.
+
+        What was trained to the end counts and is delivered now; the rest is tried again.
+        """
         open_runs = {(run.slot, run.retry): run.run_id for run in self._tracker.runs("trial", running=True)}
         for attempt, known_run in self._search.unfinished():
             known = known_run or open_runs.get((attempt.slot, attempt.retry))
             # Killed before it had a run, or the run was deleted: it gets one, so that the books agree.
-            run = (self._tracker.get(known) if known else None) or self._tracker.get(self._open_run(attempt))
-            assert run is not None
-            self._search.opened_run(attempt, run.run_id)
-            # A run that has a state has everything else: it had ended, and Optuna was not told.
-            state: State = run.state or "interrupted"
-            self._tracker.close_trial(run.run_id, state)
-            self._search.end(attempt.number, state, objective=run.metrics.get(self._config.study.objective.metric))
+            run = self._tracker.get(known) if known else None
+            run_id = run.run_id if run else self._open_run(attempt)
+            self._search.opened_run(attempt, run_id)
+            self._end(attempt.number, "interrupted", worker.trained_result(self._staging / run_id))
+        settled = self._search.settled()
+        for run in list(self._tracker.runs("trial", running=True)):
+            if run.run_id in settled:
+                attempt, state, reason = settled[run.run_id]
+                self._delivery.add(Parcel(attempt.number, run.run_id, attempt.spec, state, reason))
+        self._delivery.keep_only_pending()
+
+    def _end(self, number: int, state: State, result: TrialResult | None, reason: str = "") -> State:
+        """Ends an attempt in Optuna: as its result says, or in `state` where it has none. Returns its state."""
+        state = result.state if result else state
+        objective = self._search.objective(result) if result and state != "failed" else None
+        self._search.end(number, state, objective=objective, reason=result.failure if result else reason)
+        return state
 
     def _open_run(self, attempt: "Attempt") -> str:
         return self._tracker.open_trial(attempt.spec, attempt.name, attempt.retry)
@@ -190,10 +205,14 @@ class _Coordinator:
         objective = self._config.study.objective
         params = list(self._config.space.dimensions())
         convolutions = [f"conv_{number}" for number in range(1, len(self._config.space.filters) + 1)]
-        images = ["curves/learning", *(f"weights/{layer}" for layer in convolutions), "model/diagram"]
+        images = ["curves/learning", "kernels/conv_1", *(f"weights/{layer}" for layer in convolutions)]
+        images += [
+            f"feature_maps/{kind}_{number}" for number, _ in enumerate(convolutions, 1) for kind in ("conv", "pool")
+        ]
+        images += ["confusion/validation", "confusion/most_wrong", "model/diagram"]
         view = dashboard.view(objective.metric, objective.direction == "maximize", params, images)
         self._tracker.share_view(dashboard.VIEW_KEY, view)
-        server = self._tracker.uri if self._tracker.uri.startswith("http") else UI_SERVER
+        server = self._tracker.uri if self._tracker.uri.startswith("http") else dashboard.LOCAL_SERVER
         return dashboard_link(server, self._tracker.experiment_id, dashboard.VIEW_KEY)
 
     def _say_devices(self) -> None:
@@ -207,11 +226,17 @@ class _Coordinator:
     def _loop(self) -> None:
         while self._signal is None:
             self._fill()
-            if not self._engine.running():
+            if not self._engine.running() and not self._delivery.pending():
                 return
-            for event in self._engine.events(timeout=0.5):
-                self._hear(event)
+            self._wait()
+            self._display.drawing(self._delivery.pending())
             self._check_failures_in_a_row()
+
+    def _wait(self) -> None:
+        """Hears what happens within half a second."""
+        for event in self._engine.events(timeout=0.5) if self._engine.running() else ():
+            self._hear(event)
+        self._delivery.check(timeout=0 if self._engine.running() else 0.5)
 
     def _fill(self) -> None:
         """Starts attempts while there is a free place and something left to do."""
@@ -231,49 +256,41 @@ class _Coordinator:
         run_id = self._open_run(attempt)
         self._search.opened_run(attempt, run_id)
         device = self._free.pop(0)
-        task = worker.Task(
+        task = worker.Training(
             spec=attempt.spec,
             data=self._data,
             folder=self._staging / run_id,
             device=device,
             threads=self._config.execution.threads_per_worker,
-            diagram_dpi=self._config.tracking.diagram_dpi,
         )
         self._running[attempt.number] = _Running(attempt, run_id, device)
         self._display.started(attempt.number, attempt.name, attempt.spec.hyperparameters)
-        self._engine.start(attempt.number, task)
+        self._engine.start((_TRAIN, attempt.number), task)
 
     def _hear(self, event: Event) -> None:
+        job, number = event.key
         match event:
+            case _ if job == DRAW:
+                self._delivery.hear(event)
             case EpochEnded(key, record):
-                prune = self._search.report(key, record)
-                self._engine.answer(key, prune)
-                self._tracker.log_epoch(self._running[key].run_id, record)
-                self._display.epoch(key, record)
-            case Finished(key, result):
-                self._close(key, "pruned" if result.stop_reason == "pruned" else "complete", result=result)
-            case Failed(key, reason):
-                self._close(key, "failed", reason=reason)
-            case Lost(key, reason):
-                self._close(key, "lost", reason=reason)
+                self._engine.answer(key, self._search.report(number, record))
+                self._tracker.log_epoch(self._running[number].run_id, record)
+                self._display.epoch(number, record)
+            case Finished(_, result):
+                self._close(number, result.state, result=result, reason=result.failure)
+            case Failed(_, reason):
+                self._close(number, "failed", reason=reason)
+            case Lost(_, reason):
+                self._close(number, "lost", reason=reason)
 
-    def _close(self, key: int, state: State, *, result: TrialResult | None = None, reason: str = "") -> None:
-        """Ends an attempt in MLflow, then in Optuna; only then is it no longer running."""
-        running = self._running[key]
-        folder = self._staging / running.run_id
-        if result:
-            self._tracker.log_files(running.run_id, folder)
-            self._tracker.log_images(running.run_id, folder / "images")
-        else:
-            self._tracker.log_files(running.run_id, folder, "*.json")  # others may be half written
-        self._tracker.close_trial(running.run_id, state, result=result, reason=reason)
-        objective = self._search.objective(result) if result else None
-        self._search.end(key, state, objective=objective, reason=reason)
-        del self._running[key]
+    def _close(self, number: int, state: State, *, result: TrialResult | None = None, reason: str = "") -> None:
+        """An attempt has ended: its place is free at once, its pictures are drawn while others train."""
+        running = self._running.pop(number)
         self._free.append(running.device)
-        shutil.rmtree(folder, ignore_errors=True)
-        self._display.ended(key, state, len(self._search.ended()), self._best(), reason)
-        if result:
+        self._end(number, state, result, reason)
+        self._display.ended(number, state, self._search.ended(), reason)
+        self._delivery.add(Parcel(number, running.run_id, running.attempt.spec, state, reason))
+        if state in ("complete", "pruned"):
             self._failures_in_a_row = 0
         elif not self._search.tries_again(running.attempt.slot, self._config.execution.retries):
             self._failures_in_a_row += 1
@@ -284,7 +301,7 @@ class _Coordinator:
             raise StudyStopped(
                 f"{self._failures_in_a_row} trials failed in a row, the last because {self._last_reason}",
                 "trials that train",
-                "change the configuration, or raise execution.max_failures_in_a_row",
+                f"change the configuration, or raise execution.max_failures_in_a_row (see {self._engine.log})",
             )
 
     def _check_failures(self) -> None:
@@ -300,25 +317,27 @@ class _Coordinator:
     # After
 
     def _interrupt_running(self) -> None:
-        self._engine.close()
+        """Ends what trains; what is being drawn gets some seconds, and waits for the next start otherwise."""
         for number, running in self._running.items():
-            self._tracker.close_trial(running.run_id, "interrupted")
-            self._search.end(number, "interrupted")
+            self._engine.stop((_TRAIN, number))
+            self._end(number, "interrupted", None)
+            self._delivery.add(Parcel(number, running.run_id, running.attempt.spec, "interrupted"))
         self._running.clear()
+        until = time.monotonic() + _PATIENCE
+        while self._delivery.pending() and time.monotonic() < until:
+            self._wait()
+        self._engine.close()
+        self._delivery.close()
         self._search.close()
-        shutil.rmtree(self._staging, ignore_errors=True)
+        with contextlib.suppress(OSError):  # what was not delivered stays
+            self._staging.rmdir()
 
     def _close_study(self, run_id: str, state: State) -> None:
         ended = self._search.ended()
         metrics = {"trials": float(len(ended))}
-        if best := self._best():
-            metrics[self._config.study.objective.metric] = best[0]
+        if ended and ended[0].state == "complete":
+            metrics[self._config.study.objective.metric] = ended[0].objective
         self._tracker.close_study(run_id, state, metrics)
-
-    def _best(self) -> tuple[float, str] | None:
-        ended = self._search.ended()
-        complete = next((one for one in ended if one.state == "complete"), None)
-        return (complete.objective, trial_name(complete.slot)) if complete else None
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

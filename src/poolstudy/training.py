@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from poolstudy.data import SearchData
-from poolstudy.errors import DeviceError, TrialFailed
+from poolstudy.errors import DeviceError, TrialFailed, one_line
 from poolstudy.model import Weights, build_model, compiled, weights_digest, weights_of
 from poolstudy.records import EpochRecord, StopReason, TrialResult, TrialSpec, best_epoch
 
@@ -17,14 +18,23 @@ OnEpoch = Callable[[EpochRecord], bool]
 """Told of each epoch as it ends; answers whether to prune the trial now."""
 
 
+VALIDATION_BATCH = 500
+"""Images that are validated at once: the batch changes speed and memory, the result by no more than float noise."""
+
+
 @dataclass(frozen=True)
 class TrainedTrial:
-    """A trial that ended in good order: its result, and the model with its best weights."""
+    """A trial that ended at least one epoch: its result, and the model with its best weights.
+
+    Attributes:
+        probabilities: what the model answers to the validation images, (N, classes), float32.
+    """
 
     result: TrialResult
     model: keras.Model
     untrained: Weights
     trained: Weights
+    probabilities: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,8 @@ def train(spec: TrialSpec, data: SearchData, on_epoch: OnEpoch = lambda _: False
     The same spec, data, software, device and thread count give the same bits on the CPU.
 
     Raises:
-        TrialFailed: a loss is no number, or memory is short.
+        TrialFailed: a loss was no number, or memory was short, before the first epoch had ended. Later the
+            result says so, and has what was reached.
     """
     keras.backend.clear_session()
     keras.utils.set_random_seed(spec.seed)
@@ -81,20 +92,9 @@ def train(spec: TrialSpec, data: SearchData, on_epoch: OnEpoch = lambda _: False
     )
     untrained = weights_of(model)
     watch = _Watch(on_epoch)
-    # Keras keeps the weights of the least validation loss and restores them however training ends.
-    best = keras.callbacks.EarlyStopping("val_loss", patience=spec.training.patience, restore_best_weights=True)
-    batch_size = spec.hyperparameters.batch_size
-    try:
-        model.fit(
-            _batches(data.train_images, data.train_labels, batch_size, shuffle_seed=spec.seed),
-            validation_data=_batches(data.validation_images, data.validation_labels, batch_size),
-            epochs=spec.training.epochs,
-            callbacks=[watch, best],
-            shuffle=False,  # the batches come shuffled
-            verbose=0,
-        )
-    except tf.errors.ResourceExhaustedError as error:
-        raise TrialFailed(f"out of memory: {str(error).splitlines()[0]}") from None
+    _fit(model, spec, data, watch)
+    if not watch.history:
+        raise TrialFailed(watch.failure)
     # The optimizer's state belongs to the last epoch, the weights to the best one: do not keep it.
     model = compiled(model, spec.hyperparameters.learning_rate)
     trained = weights_of(model)
@@ -109,16 +109,40 @@ def train(spec: TrialSpec, data: SearchData, on_epoch: OnEpoch = lambda _: False
         untrained_digest=weights_digest(untrained),
         train_seconds=seconds,
         images_per_second=len(data.train_labels) * len(history) / seconds,
+        failure=watch.failure,
     )
-    return TrainedTrial(result, model, untrained, trained)
+    images = _batches(data.validation_images, data.validation_labels, VALIDATION_BATCH)
+    return TrainedTrial(result, model, untrained, trained, model.predict(images, verbose=0))
+
+
+def _fit(model: keras.Model, spec: TrialSpec, data: SearchData, watch: "_Watch") -> None:
+    """Trains until it stops, and restores the weights of the least validation loss, however it ends."""
+    best = keras.callbacks.EarlyStopping("val_loss", patience=spec.training.patience, restore_best_weights=True)
+    try:
+        model.fit(
+            _batches(data.train_images, data.train_labels, spec.hyperparameters.batch_size, shuffle_seed=spec.seed),
+            validation_data=_batches(data.validation_images, data.validation_labels, VALIDATION_BATCH),
+            epochs=spec.training.epochs,
+            callbacks=[watch, best],
+            shuffle=False,  # the batches come shuffled
+            verbose=0,
+        )
+    except tf.errors.ResourceExhaustedError as error:
+        watch.failure = f"out of memory: {one_line(error)}"
+        if watch.history:
+            model.set_weights(best.best_weights)
 
 
 class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
-    """Makes a record of every epoch, and stops for a NaN or when told to prune."""
+    """Makes a record of every epoch, and stops for a NaN or when told to prune.
+
+    It only ever asks to stop: what is raised inside `fit` would keep the best weights from being restored.
+    """
 
     def __init__(self, on_epoch: OnEpoch) -> None:
         super().__init__()
         self.history: list[EpochRecord] = []
+        self.failure = ""
         self._on_epoch = on_epoch
         self._pruned = False
 
@@ -127,9 +151,13 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no ty
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         values = {name: float(value) for name, value in (logs or {}).items()}
-        for name, value in values.items():
-            if not np.isfinite(value):
-                raise TrialFailed(f"{name} is {value} in epoch {epoch + 1}")
+        strange = [
+            f"{name} is {value} in epoch {epoch + 1}" for name, value in values.items() if not np.isfinite(value)
+        ]
+        if strange:
+            self.failure = strange[0]
+            self.model.stop_training = True
+            return
         seconds = time.perf_counter() - self._began
         self.history.append(EpochRecord(epoch=epoch + 1, seconds=seconds, **values))
         if self._on_epoch(self.history[-1]):
@@ -137,6 +165,8 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no ty
             self.model.stop_training = True
 
     def stop_reason(self, epochs: int) -> StopReason:
+        if self.failure:
+            return "failed"
         if self._pruned:
             return "pruned"
         return "epochs" if len(self.history) == epochs else "early_stopping"

@@ -1,10 +1,17 @@
-"""What a worker process runs: train one trial, draw it, leave its files in a folder.
+"""What a worker process runs: train one trial and save what came of it, or draw one that was saved.
 
 The coordinator imports this module to name its functions, so TensorFlow is imported inside them. The
 server that workers are forked from has loaded it by then: see `PRELOAD`. Nothing may be computed
 there: only a TensorFlow not yet used survives a fork.
+
+A trial's folder:
+
+    files/          what becomes the run's files
+    images/         what becomes its keyed images
+    result.json     written last: with it the trial is trained, whatever happens now
 """
 
+import gc
 import importlib.metadata
 import json
 import os
@@ -15,23 +22,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poolstudy.records import EpochRecord, TrialResult, TrialSpec
+from poolstudy.files import replacing
+from poolstudy.records import EpochRecord, FigureSettings, TrialResult, TrialSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from poolstudy.data import SearchData
     from poolstudy.training import Device, TrainedTrial
 
-PRELOAD = ["poolstudy.training", "poolstudy.figures", "pandas"]
+PRELOAD = ["poolstudy.training", "poolstudy.figures", "pandas", "sklearn.metrics"]
+_DRAWING_NICENESS = 10  # pictures are for later: they take what training leaves
 
 
 @dataclass(frozen=True)
-class Task:
-    """One attempt at a trial.
+class Training:
+    """The task to train one attempt at a trial.
 
     Attributes:
         data: folder of the saved `SearchData`.
-        folder: where the trial's files go; made here.
+        folder: the trial's, made here.
         device: "CPU:0" or "GPU:n".
         threads: of one operation.
     """
@@ -41,26 +51,32 @@ class Task:
     folder: Path
     device: str
     threads: int
-    diagram_dpi: int
 
 
-def run_task(task: Task, on_epoch: Callable[[EpochRecord], bool]) -> TrialResult:
-    """Trains, draws and saves one trial.
+@dataclass(frozen=True)
+class Drawing:
+    """The task to draw a trial that was trained; on the CPU, whatever it was trained on."""
+
+    spec: TrialSpec
+    data: Path
+    folder: Path
+    settings: FigureSettings
+
+
+def run_task(task: Training | Drawing, on_epoch: Callable[[EpochRecord], bool]) -> TrialResult:
+    """Trains and saves a trial, or draws one; its result either way.
 
     Raises:
-        TrialFailed: this configuration cannot be trained.
+        TrialFailed: this configuration cannot be trained, not for one epoch.
         DeviceError, OSError: this machine failed it; another try may succeed.
     """
-    from poolstudy import training
-    from poolstudy.data import SearchData
+    return _draw(task) if isinstance(task, Drawing) else _train(task, on_epoch)
 
-    training.use_device(task.device, task.threads)
-    data = SearchData.open(task.data)
-    task.folder.mkdir(parents=True, exist_ok=True)
-    _write(task.folder / "environment.json", environment(task.device, task.threads))
-    trial = training.train(task.spec, data, on_epoch)
-    _save(task, trial)
-    return trial.result
+
+def trained_result(folder: Path) -> TrialResult | None:
+    """The result in a trial's folder; None where it was not trained to the end."""
+    file = folder / "result.json"
+    return TrialResult.model_validate_json(file.read_text()) if file.exists() else None
 
 
 def find_gpus() -> "list[Device]":
@@ -70,20 +86,67 @@ def find_gpus() -> "list[Device]":
     return training.find_gpus()
 
 
-def _save(task: Task, trial: "TrainedTrial") -> None:
+def _train(task: Training, on_epoch: Callable[[EpochRecord], bool]) -> TrialResult:
+    from poolstudy import training
+    from poolstudy.data import SearchData
+
+    training.use_device(task.device, task.threads)
+    data = SearchData.open(task.data)
+    with replacing(task.folder / "files" / "environment.json") as file:
+        _write(file, environment(task.device, task.threads))
+    trial = training.train(task.spec, data, on_epoch)
+    _save(trial, data, task.folder / "files")
+    with replacing(task.folder / "result.json") as file:
+        file.write_text(trial.result.model_dump_json())
+    return trial.result
+
+
+def _draw(task: Drawing) -> TrialResult:
+    import keras
+    import numpy as np
+
+    from poolstudy import figures, training
+    from poolstudy.data import SearchData
+    from poolstudy.model import weights_of
+
+    os.nice(_DRAWING_NICENESS)
+    gc.freeze()  # TensorFlow's many objects are here to stay: looking through them took a quarter of the time
+    training.use_device("CPU:0", threads=1)
+    data, files = SearchData.open(task.data), task.folder / "files"
+    result = trained_result(task.folder)
+    if result is None:
+        raise FileNotFoundError(task.folder / "result.json")
+    model = keras.models.load_model(files / "model.keras", compile=False)
+    subject = figures.Subject(
+        spec=task.spec,
+        result=result,
+        model=model,
+        untrained=dict(np.load(files / "untrained.npz")),
+        trained=weights_of(model),
+        images=data.validation_images,
+        labels=data.validation_labels,
+        probabilities=np.load(files / "validation.npz")["probabilities"],
+    )
+    figures.draw(subject, files, task.folder / "images", task.settings)
+    return result
+
+
+def _save(trial: "TrainedTrial", data: "SearchData", files: Path) -> None:
+    """Everything of a trial but its pictures."""
+    import numpy as np
     import pandas as pd
 
-    from poolstudy import figures
-
-    folder, result = task.folder, trial.result
-    pd.DataFrame([record.model_dump() for record in result.history]).to_csv(folder / "history.csv", index=False)
-    _layers(trial).to_csv(folder / "layers.csv", index=False)
+    result = trial.result
+    pd.DataFrame([record.model_dump() for record in result.history]).to_csv(files / "history.csv", index=False)
+    _layers(trial).to_csv(files / "layers.csv", index=False)
     lines: list[str] = []
     trial.model.summary(line_length=80, print_fn=lambda line, **_: lines.append(line))
-    (folder / "summary.txt").write_text("\n".join(lines) + "\n")
+    (files / "summary.txt").write_text("\n".join(lines) + "\n")
+    _write(files / "classification_report.json", _report(trial, data))
+    np.savez(files / "validation.npz", probabilities=trial.probabilities)
+    np.savez(files / "untrained.npz", **trial.untrained)  # type: ignore[arg-type]  # numpy's stub
     trial.model.optimizer.build(trial.model.trainable_variables)  # a loaded model would else warn of its lack
-    trial.model.save(folder / "model.keras")
-    figures.draw(task.spec, result, trial.model, trial.untrained, trial.trained, folder, task.diagram_dpi)
+    trial.model.save(files / "model.keras")
 
 
 def _layers(trial: "TrainedTrial") -> "pd.DataFrame":
@@ -105,6 +168,21 @@ def _layers(trial: "TrainedTrial") -> "pd.DataFrame":
             }
         )
     return pd.DataFrame(rows)
+
+
+def _report(trial: "TrainedTrial", data: "SearchData") -> object:
+    """Precision, recall and F1 of every class over the validation images, as scikit-learn has them."""
+    from sklearn.metrics import classification_report
+
+    names = data.identity.class_names
+    return classification_report(
+        data.validation_labels,
+        trial.probabilities.argmax(axis=1),
+        labels=range(len(names)),
+        target_names=names,
+        output_dict=True,
+        zero_division=0,
+    )
 
 
 def environment(device: str, threads: int) -> dict[str, object]:

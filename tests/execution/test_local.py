@@ -60,6 +60,9 @@ def engine(tmp_path: Path) -> Iterator[LocalEngine]:
     made.close()
 
 
+KEYS = {number: ("train", number) for number in range(1, 8)}
+
+
 def play(engine: LocalEngine, stop_at: int = 99) -> list[Event]:
     """Hears everything until no task runs."""
     heard: list[Event] = []
@@ -74,24 +77,32 @@ def play(engine: LocalEngine, stop_at: int = 99) -> list[Event]:
 
 
 def test_records_come_in_order_and_then_the_result(engine: LocalEngine) -> None:
-    engine.start(7, "train")
+    engine.start(KEYS[7], "train")
     *epochs, last = play(engine)
-    assert epochs == [EpochEnded(7, record(epoch)) for epoch in (1, 2, 3)]
+    assert epochs == [EpochEnded(KEYS[7], record(epoch)) for epoch in (1, 2, 3)]
     assert isinstance(last, Finished)
-    assert last.key == 7
+    assert last.key == KEYS[7]
     assert last.result.stop_reason == "epochs"
 
 
 def test_a_task_stops_when_told(engine: LocalEngine) -> None:
-    engine.start(1, "train")
+    engine.start(KEYS[1], "train")
     last = play(engine, stop_at=2)[-1]
     assert isinstance(last, Finished)
     assert len(last.result.history) == 2
 
 
+def test_a_task_that_is_stopped_is_heard_of_no_more_and_the_others_go_on(engine: LocalEngine) -> None:
+    engine.start(KEYS[1], "hang")
+    engine.start(KEYS[2], "train")
+    engine.stop(KEYS[1])
+    assert engine.running() == [KEYS[2]]
+    assert {event.key for event in play(engine)} == {KEYS[2]}
+
+
 def test_each_task_has_a_process_of_its_own(engine: LocalEngine) -> None:
     for key in (1, 2, 3):
-        engine.start(key, "train")
+        engine.start(KEYS[key], "train")
     ended = [event.result.parameter_count for event in play(engine) if isinstance(event, Finished)]
     assert len(set(ended)) == 3
 
@@ -99,25 +110,25 @@ def test_each_task_has_a_process_of_its_own(engine: LocalEngine) -> None:
 @pytest.mark.parametrize(
     ("task", "event"),
     [
-        ("die SIGKILL", Lost(1, "its process was ended by SIGKILL")),
-        ("die SIGSEGV", Lost(1, "its process was ended by SIGSEGV")),
-        ("exit 3", Lost(1, "its process ended with exit code 3")),
-        ("hang", Lost(1, "hung for more than 3 s")),
-        ("fail", Failed(1, "the loss is nan")),
-        ("raise", Failed(1, "ValueError: two lines")),
+        ("die SIGKILL", Lost(KEYS[1], "its process was ended by SIGKILL")),
+        ("die SIGSEGV", Lost(KEYS[1], "its process was ended by SIGSEGV")),
+        ("exit 3", Lost(KEYS[1], "its process ended with exit code 3")),
+        ("hang", Lost(KEYS[1], "hung for more than 3 s")),
+        ("fail", Failed(KEYS[1], "the loss is nan")),
+        ("raise", Failed(KEYS[1], "ValueError: two lines")),
     ],
 )
 def test_a_task_that_goes_wrong_is_told_with_the_reason(engine: LocalEngine, task: str, event: Event) -> None:
-    engine.start(1, task)
-    engine.start(2, "train")
+    engine.start(KEYS[1], task)
+    engine.start(KEYS[2], "train")
     heard = play(engine)
     assert event in heard
-    assert [one.key for one in heard if isinstance(one, Finished)] == [2]
+    assert [one.key for one in heard if isinstance(one, Finished)] == [KEYS[2]]
 
 
 def test_what_a_worker_prints_goes_to_the_log(tmp_path: Path) -> None:
     engine = LocalEngine(run, [], tmp_path / "other", threads=1)
-    engine.start(1, "raise")
+    engine.start(KEYS[1], "raise")
     play(engine)
     engine.close()
     # The server was started with the first engine's log; either file is a log, neither is the terminal.
@@ -133,8 +144,8 @@ def test_workers_end_with_their_coordinator(tmp_path: Path) -> None:
             from execution.test_local import run
             from poolstudy.execution.local import LocalEngine
             engine = LocalEngine(run, [], pathlib.Path(sys.argv[2]), threads=1)
-            engine.start(1, "hang")
-            print(engine._workers[1].process.pid, flush=True)
+            engine.start(("train", 1), "hang")
+            print(engine._workers["train", 1].process.pid, flush=True)
             time.sleep(600)
         """
     )

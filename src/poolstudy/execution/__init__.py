@@ -1,19 +1,22 @@
 """Engines: where trials are trained. An engine takes tasks and gives events; it knows neither Optuna nor MLflow.
 
 `local.LocalEngine` is one: processes on this machine. Another needs the same methods
-(`call`, `start`, `running`, `events`, `answer`, `close`).
+(`call`, `start`, `running`, `events`, `answer`, `stop`, `close`).
 """
 
 from dataclasses import dataclass
 
 from poolstudy.records import EpochRecord, TrialResult
 
+Key = tuple[str, int]
+"""What a task is known by: the name of the job and a number."""
+
 
 @dataclass(frozen=True)
 class EpochEnded:
     """An epoch ended; the worker waits for `answer`."""
 
-    key: int
+    key: Key
     record: EpochRecord
 
 
@@ -21,7 +24,7 @@ class EpochEnded:
 class Finished:
     """The task ended in good order and its files are in its folder."""
 
-    key: int
+    key: Key
     result: TrialResult
 
 
@@ -29,7 +32,7 @@ class Finished:
 class Failed:
     """The task cannot be done; another try would fail as well."""
 
-    key: int
+    key: Key
     reason: str
 
 
@@ -37,7 +40,7 @@ class Failed:
 class Lost:
     """The worker's process died or hung; another try may well succeed."""
 
-    key: int
+    key: Key
     reason: str
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from poolstudy.errors import PoolstudyError, TrialFailed, one_line
-from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
+from poolstudy.execution import EpochEnded, Event, Failed, Finished, Key, Lost
 from poolstudy.records import EpochRecord, TrialResult
 
 RunTask = Callable[[Any, Callable[[EpochRecord], bool]], TrialResult]
@@ -53,7 +53,7 @@ class LocalEngine:
         self.log = log
         self._run = run
         self._task_timeout = task_timeout
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[Key, _Worker] = {}
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(preload)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ class LocalEngine:
             process.join()
             raise ChildProcessError(_death(process.exitcode)) from None
 
-    def start(self, key: int, task: Any) -> None:
+    def start(self, key: Key, task: Any) -> None:
         """Starts a task; its events carry `key`."""
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(self._run, task, theirs), daemon=True)
@@ -87,7 +87,7 @@ class LocalEngine:
         theirs.close()
         self._workers[key] = _Worker(process, ours)
 
-    def running(self) -> list[int]:
+    def running(self) -> list[Key]:
         """The keys of the tasks that have not ended."""
         return list(self._workers)
 
@@ -103,24 +103,28 @@ class LocalEngine:
                 self._reap(event.key)
         return events
 
-    def answer(self, key: int, stop: bool) -> None:
+    def answer(self, key: Key, stop: bool) -> None:
         """Lets the worker that reported an epoch go on, or stop in good order."""
         with contextlib.suppress(OSError):  # it died meanwhile: `events` will say so
             self._workers[key].pipe.send(stop)
 
-    def close(self) -> None:
-        """Ends every worker at once."""
-        for key in self.running():
-            self._workers[key].process.kill()
-            self._reap(key)
+    def stop(self, key: Key) -> None:
+        """Ends a task at once; nothing more is heard of it."""
+        self._workers[key].process.kill()
+        self._reap(key)
 
-    def _receive(self, key: int, worker: _Worker) -> Event | None:
+    def close(self) -> None:
+        """Ends every task at once."""
+        for key in self.running():
+            self.stop(key)
+
+    def _receive(self, key: Key, worker: _Worker) -> Event | None:
         try:
             kind, content = worker.pipe.recv()
         except (EOFError, OSError):
             worker.process.join()
             return Lost(key, _death(worker.process.exitcode))
-        events: dict[str, Callable[[int, Any], Event]] = {
+        events: dict[str, Callable[[Key, Any], Event]] = {
             "epoch": EpochEnded,
             "finished": Finished,
             "failed": Failed,
@@ -128,13 +132,13 @@ class LocalEngine:
         }
         return events[kind](key, content)
 
-    def _hung(self, key: int, worker: _Worker) -> Event | None:
+    def _hung(self, key: Key, worker: _Worker) -> Event | None:
         if self._task_timeout is None or time.monotonic() - worker.began < self._task_timeout:
             return None
         worker.process.kill()
         return Lost(key, f"hung for more than {self._task_timeout:g} s")
 
-    def _reap(self, key: int) -> None:
+    def _reap(self, key: Key) -> None:
         worker = self._workers.pop(key)
         worker.pipe.close()
         worker.process.join(timeout=5)

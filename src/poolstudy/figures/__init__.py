@@ -1,51 +1,110 @@
 """The pictures of a trial. Each knows matplotlib (the diagram: Keras' plot_model), none a tracker.
 
-A picture is a file at the root of the trial's folder, so that MLflow's compare page shows it, and,
-where a chart of images across runs is wanted, a keyed image: images/<key>.png.
+A picture is a file of the run, so that MLflow's compare page shows it, and, where a chart of images
+across runs is wanted, a keyed image drawn to be read at 256 pixels: <images>/<key>.png.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
+from poolstudy.data import scaled
+from poolstudy.figures.confusion import confusion_counts, confusion_matrix, small_confusion_matrix
 from poolstudy.figures.curves import learning_curves, small_learning_curves
-from poolstudy.figures.diagram import draw_diagram
+from poolstudy.figures.diagram import draw_diagram, small_diagram
+from poolstudy.figures.feature_maps import feature_maps, layer_maps
+from poolstudy.figures.kernels import kernels, layer_kernels
+from poolstudy.figures.mistakes import mistakes, small_mistakes
+from poolstudy.figures.style import readable
 from poolstudy.figures.weights import layer_histogram, weights_histogram
-from poolstudy.model import Weights
-from poolstudy.records import TrialResult, TrialSpec, trial_name
+from poolstudy.model import Maps, Weights
+from poolstudy.model import feature_maps as maps_of
+from poolstudy.records import FigureSettings, TrialResult, TrialSpec, trial_name
 
 
-def draw(
-    spec: TrialSpec,
-    result: TrialResult,
-    model: keras.Model,
-    untrained: Weights,
-    trained: Weights,
-    folder: Path,
-    diagram_dpi: int,
-) -> None:
-    """Draws every picture of a trial into `folder`.
+@dataclass(frozen=True)
+class Subject:
+    """A trial to be drawn.
 
-    Args:
-        untrained: the weights the trial began with; `trained`: those it kept.
-        diagram_dpi: dots per inch of the diagram.
+    Attributes:
+        model: with the weights that were kept, `trained`; `untrained` are those the trial began with.
+        images: the validation images, (N, rows, columns, channels); `labels`: (N,).
+        probabilities: the model's answers to them, (N, classes).
     """
-    parameters, name = spec.hyperparameters, trial_name(spec.slot)
-    pooling = parameters.pooling
-    heading, short = f"{name} · {parameters.title()}", f"{name} · {parameters.kind}"
-    images = folder / "images"
-    for group in ("model", "curves", "weights"):
-        (images / group).mkdir(parents=True, exist_ok=True)
 
-    draw_diagram(model, folder / "diagram.png", diagram_dpi)
-    (images / "model" / "diagram.png").write_bytes((folder / "diagram.png").read_bytes())
+    spec: TrialSpec
+    result: TrialResult
+    model: keras.Model
+    untrained: Weights
+    trained: Weights
+    images: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
 
-    learning_curves(result, pooling, heading).savefig(folder / "learning_curves.png")
-    small_learning_curves(result, pooling, short).savefig(images / "curves" / "learning.png")
 
-    weights_histogram(untrained, trained, pooling, heading).savefig(folder / "weights_histogram.png")
-    for weight in trained:
+def draw(subject: Subject, files: Path, images: Path, settings: FigureSettings) -> None:
+    """Draws every picture of a trial: files into `files`, keyed images into `images`."""
+    draw_diagram(subject.model, files / "diagram.png", settings.diagram_dpi)
+    example = min(settings.example_image, len(subject.labels) - 1)
+    maps = maps_of(subject.model, scaled(subject.images[example]))
+    for name, figure in _files(subject, example, maps, settings.kernel_limit):
+        _save(figure, files / name)
+    for key, figure in _keyed(subject, example, maps, settings.kernel_limit):
+        _save(figure, images / f"{key}.png")
+
+
+def _files(subject: Subject, example: int, maps: Maps, kernel_limit: float) -> Iterator[tuple[str, Figure]]:
+    spec, result, names = subject.spec, subject.result, subject.spec.data.class_names
+    pooling, heading = spec.hyperparameters.pooling, f"{_name(spec)} · {spec.hyperparameters.title()}"
+    weights = subject.untrained, subject.trained
+    yield "learning_curves.png", learning_curves(result, pooling, heading)
+    yield "weights_histogram.png", weights_histogram(*weights, pooling, heading)
+    yield "kernels.png", kernels(*weights, kernel_limit, heading)
+    yield "feature_maps.png", feature_maps(subject.images[example], maps, _caption(subject, example), heading)
+    yield "confusion_matrix.png", confusion_matrix(_counts(subject), names, pooling, heading)
+    answers = subject.images, subject.labels, subject.probabilities
+    yield "most_wrong.png", mistakes(*answers, names, pooling, heading)
+
+
+def _keyed(subject: Subject, example: int, maps: Maps, kernel_limit: float) -> Iterator[tuple[str, Figure]]:
+    spec, names = subject.spec, subject.spec.data.class_names
+    pooling, short = spec.hyperparameters.pooling, f"{_name(spec)} · {spec.hyperparameters.kind}"
+    weights = subject.untrained, subject.trained
+    yield "model/diagram", small_diagram(subject.model, pooling, short)
+    yield "curves/learning", small_learning_curves(subject.result, pooling, short)
+    for weight, values in subject.trained.items():
         layer, _, variable = weight.partition("/")
         if variable == "kernel":
-            figure = layer_histogram(weight, untrained, trained, pooling, f"{short} · {layer}")
-            figure.savefig(images / "weights" / f"{layer}.png")
+            yield f"weights/{layer}", layer_histogram(weight, *weights, pooling, f"{short} · {layer}")
+        if values.ndim == 4:
+            yield f"kernels/{layer}", layer_kernels(weight, *weights, kernel_limit, f"{short} · {layer}")
+    for layer, values in maps.items():
+        yield f"feature_maps/{layer}", layer_maps(subject.images[example], values, f"{short} · {layer}")
+    yield "confusion/validation", small_confusion_matrix(_counts(subject), names, pooling, short)
+    answers = subject.images, subject.labels, subject.probabilities
+    yield "confusion/most_wrong", small_mistakes(*answers, names, pooling, short)
+
+
+def _caption(subject: Subject, example: int) -> str:
+    names, true = subject.spec.data.class_names, int(subject.labels[example])
+    taken = int(subject.probabilities[example].argmax())
+    return f"{readable(names[true], true)},\ntaken for\n{readable(names[taken], taken)}"
+
+
+def _counts(subject: Subject) -> NDArray[np.intp]:
+    classes = len(subject.spec.data.class_names)
+    return confusion_counts(subject.labels, subject.probabilities.argmax(axis=1), classes)
+
+
+def _name(spec: TrialSpec) -> str:
+    return trial_name(spec.slot)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, pil_kwargs={"compress_level": 1})

@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from poolstudy.figures.style import COLOURS, INK, NEUTRAL, new_figure, plain
+from poolstudy.figures.style import COLOURS, INK, NEUTRAL, SMALL, new_figure, plain
 from poolstudy.records import TrialResult
 from poolstudy.space import Pooling
 
@@ -13,8 +13,8 @@ _UNITS = {"loss": "nats", "accuracy": "share"}
 
 def learning_curves(result: TrialResult, pooling: Pooling, heading: str) -> Figure:
     """Training in grey, validation in the pooling's colour: loss on the left, accuracy on the right."""
-    figure = new_figure(6.4, 3.2)
-    figure.suptitle(heading, fontsize=10, color=INK)
+    figure = new_figure(6.4, 3.2, heading)
+    figure.subplots_adjust(left=0.09, right=0.985, top=0.89, bottom=0.14, wspace=0.27)
     for axes, metric in zip(figure.subplots(1, 2), _UNITS, strict=True):
         best = _curve(plain(axes), result, metric, COLOURS[pooling])
         axes.set_ylabel(f"{metric} ({_UNITS[metric]})", fontsize=9)
@@ -25,8 +25,8 @@ def learning_curves(result: TrialResult, pooling: Pooling, heading: str) -> Figu
 
 def small_learning_curves(result: TrialResult, pooling: Pooling, heading: str) -> Figure:
     """The same to be read at 256 pixels: one above the other, the best values as the panels' titles."""
-    figure = new_figure(3.2, 3.2)
-    figure.suptitle(heading, fontsize=10, color=INK)
+    figure = new_figure(SMALL, SMALL, heading)
+    figure.subplots_adjust(left=0.15, right=0.97, top=0.83, bottom=0.08, hspace=0.3)
     for axes, metric in zip(figure.subplots(2, 1, sharex=True), _UNITS, strict=True):
         best = _curve(plain(axes, 10), result, metric, COLOURS[pooling])
         axes.set_title(f"{metric}: {best:.4f} in epoch {result.best_epoch}", fontsize=9, loc="left", color=INK)

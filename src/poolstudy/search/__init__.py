@@ -126,6 +126,16 @@ class Search:
             else:
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
+    def settled(self) -> dict[str, tuple[Attempt, State, str]]:
+        """Every attempt that has ended and has a run: by the run's ID, with its state and the reason for it."""
+        found: dict[str, tuple[Attempt, State, str]] = {}
+        for trial in self._study.get_trials(deepcopy=False):
+            ledger, state = trial.user_attrs.get("ledger"), _state(trial)
+            if ledger and state and "run_id" in trial.user_attrs:
+                attempt = Attempt(trial.number, ledger["slot"], ledger["retry"], _spec(trial))
+                found[trial.user_attrs["run_id"]] = attempt, state, trial.user_attrs.get("reason", "")
+        return found
+
     # Asking
 
     def next_attempt(self, retries: int) -> Attempt | None:

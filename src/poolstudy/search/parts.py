@@ -33,6 +33,22 @@ def open_study(database: Path, config: StudyConfig) -> optuna.Study:
         raise StoreError(found, "an SQLite file that can be written", "mend it or move it away") from None
 
 
+def count(database: Path) -> tuple[int, int]:
+    """How many studies, and how many trials in all, a database has that exists.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        storage = storage_of(database)
+        trials = [summary.n_trials for summary in optuna.get_all_study_summaries(storage)]
+        storage.engine.dispose()
+    except (OSError, RuntimeError, *STORE_ERRORS) as error:
+        found = f"{database} cannot be read ({one_line(error)})"
+        raise StoreError(found, "an SQLite file of Optuna's", "mend it or move it away") from None
+    return len(trials), sum(trials)
+
+
 def storage_of(database: Path) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(f"sqlite:///{database}", engine_kwargs={"connect_args": {"timeout": 60}})
 

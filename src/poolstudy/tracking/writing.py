@@ -1,11 +1,7 @@
-"""The ledger's second book: MLflow keeps every run. Nothing else here knows MLflow.
-
-Names of tags, params, metrics and files are the public contract; see docs/tracking.md.
-"""
+"""Writing: the runs of a study as it goes on. One process writes."""
 
 import getpass
 import json
-import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -16,13 +12,11 @@ from typing import Any, Literal, cast
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from PIL import Image
-from sqlalchemy.exc import SQLAlchemyError
 
 from poolstudy.errors import StoreError, one_line
-from poolstudy.lock import made_once
 from poolstudy.records import EpochRecord, State, TrialResult, TrialSpec
+from poolstudy.tracking.store import SQLITE, STORE_ERRORS, make_database, resolved_uri
 
 Kind = Literal["study", "trial"]
 STATUS: dict[State, str] = {
@@ -34,14 +28,7 @@ STATUS: dict[State, str] = {
 }
 """MLflow's status of a run by its `poolstudy.state`."""
 
-for _name in ("mlflow", "alembic"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
-
-_SQLITE = "sqlite:///"
 _PAGE = 1000
-
-STORE_ERRORS = (MlflowException, SQLAlchemyError)
-"""What MLflow raises when its store cannot be read or written."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +60,9 @@ class Tracker:
         self._study = study
         try:
             folder = (root / artifacts).resolve()
-            local = self.uri.startswith(_SQLITE)
+            local = self.uri.startswith(SQLITE)
             if local:
-                _make_database(self.uri, folder)
+                make_database(self.uri, folder)
             self._client = MlflowClient(self.uri)
             self.experiment_id = self._experiment((folder / study).as_uri() if local else None)
         except (OSError, ImportError, *STORE_ERRORS) as error:
@@ -143,17 +130,36 @@ class Tracker:
                 self._client.log_artifact(run_id, str(path))
 
     def log_images(self, run_id: str, images: Path) -> None:
-        """The pictures <key>.png in a folder, by their keys, for the grids of the chart view."""
-        for path in sorted(images.glob("**/*.png")):
+        """The pictures <key>.png in a folder, by their keys, for the grids of the chart view; each once."""
+        paths = sorted(images.glob("**/*.png"))
+        logged = self._logged_images(run_id) if paths else set()
+        for path in paths:
             key = path.relative_to(images).with_suffix("").as_posix()
-            with Image.open(path) as image:
-                self._client.log_image(run_id, image, key=key, step=0)
+            if key not in logged:
+                with Image.open(path) as image:
+                    self._client.log_image(run_id, image, key=key, step=0)
 
-    def close_trial(self, run_id: str, state: State, *, result: TrialResult | None = None, reason: str = "") -> None:
-        """Ends a run: its state is its last word, so a run that has one has everything else."""
+    def _logged_images(self, run_id: str) -> set[str]:
+        """Keys of the images that a run has whole; MLflow writes <key, with ~ for />+step+0+…+compressed.webp."""
+        names = [Path(one.path).name for one in self._client.list_artifacts(run_id, "images")]
+        return {name.split("+step+")[0].replace("~", "/") for name in names if name.endswith(".webp")}
+
+    def close_trial(
+        self, run_id: str, state: State, *, result: TrialResult | None = None, reason: str = "", pictures: str = ""
+    ) -> None:
+        """Ends a run: its state is its last word, so a run that has one has everything else.
+
+        Args:
+            result: what it reached; a failed trial's best values are no metrics, so that none ranks by them.
+            reason: why it ended so.
+            pictures: why it has none, if it should.
+        """
         tags: dict[str, str] = {"poolstudy.state": state}
+        if pictures:
+            tags["poolstudy.pictures"] = pictures[:500]
         if result is not None:
-            self._log_metrics(run_id, result.metrics(), 0)
+            if state != "failed":
+                self._log_metrics(run_id, result.metrics(), 0)
             tags["poolstudy.stop_reason"] = result.stop_reason
             tags["poolstudy.weights_digest"] = result.weights_digest
             tags["poolstudy.untrained_digest"] = result.untrained_digest
@@ -205,35 +211,6 @@ class Tracker:
         self._client.set_experiment_tag(self.experiment_id, f"mlflow.sharedViewState.{key}", json.dumps(view))
 
 
-def dashboard_link(server: str, experiment_id: str, key: str) -> str:
-    """The address of a stored view of an experiment's charts, on a running server."""
-    query = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={key}"
-    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
-
-
-def latest_study(uri: str, name: str | None = None) -> str:
-    """The ID of the experiment of the study that was started last, or of the one named.
-
-    Raises:
-        StoreError: there is none, or the store cannot be read.
-    """
-    database = Path(uri.removeprefix(_SQLITE))
-    remedy = "run one first (make study)"
-    if uri.startswith(_SQLITE) and not database.exists():
-        raise StoreError(f"no {database}", "the database of a study", remedy)
-    try:
-        client = MlflowClient(uri)
-        experiments = client.search_experiments() if name is None else [client.get_experiment_by_name(name)]
-        ids = [str(experiment.experiment_id) for experiment in experiments if experiment]
-        order = ["attributes.start_time DESC"]
-        runs = client.search_runs(ids, "tags.`poolstudy.kind` = 'study'", max_results=1, order_by=order) if ids else []
-    except (ImportError, *STORE_ERRORS) as error:
-        raise StoreError(f"MLflow's store {uri}: {one_line(error)}", "one", remedy) from None
-    if not runs:
-        raise StoreError(f"no study{f' {name!r}' if name else ''} in {uri}", "one", remedy)
-    return str(runs[0].info.experiment_id)
-
-
 def _user() -> str:
     try:
         return getpass.getuser()
@@ -246,16 +223,3 @@ def _tracked(run: Run) -> TrackedRun:
     slot, retry = (int(tags.get(f"poolstudy.{name}", -1)) for name in ("trial", "attempt"))
     state = cast("State | None", tags.get("poolstudy.state"))
     return TrackedRun(run.info.run_id, slot, retry, state, run.data.metrics)
-
-
-def resolved_uri(uri: str, root: Path) -> str:
-    """The URI with an SQLite path made absolute."""
-    return f"{_SQLITE}{(root / uri.removeprefix(_SQLITE)).resolve()}" if uri.startswith(_SQLITE) else uri
-
-
-def _make_database(uri: str, artifacts: Path) -> None:
-    """Makes the database once and whole: MLflow leaves it unusable when it dies while making it."""
-    database = Path(uri.removeprefix(_SQLITE))
-    with made_once(database) as part:
-        if part:
-            SqlAlchemyStore(f"{_SQLITE}{part}", artifacts.as_uri()).engine.dispose()  # type: ignore[no-untyped-call]

@@ -1,0 +1,76 @@
+"""What each convolution and pooling layer makes of one image."""
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from poolstudy.figures.style import INK, SMALL, bare, draw_image, mosaic, new_figure, scale_bar
+from poolstudy.model import Maps
+
+_COLOURS = colormaps["viridis"].with_extremes(bad="white")
+
+
+def feature_maps(image: NDArray[np.uint8], maps: Maps, caption: str, heading: str) -> Figure:
+    """The image, and beside it the maps of every layer: a row a convolution, its pooling right of it.
+
+    Within a layer all maps share one scale, from 0 to what one value in 200 is above.
+
+    Args:
+        image: (rows, columns, channels).
+        maps: by layer's name, (rows, columns, channels), convolutions and poolings in turn.
+        caption: what the image shows.
+    """
+    names = list(maps)
+    pairs = list(zip(names[::2], names[1::2], strict=True))
+    pictures = {name: _mosaic(layer) for name, layer in maps.items()}
+    side, left, gap = 4.0, 1.75, 0.75
+    heights = [max(side * pictures[name].shape[0] / pictures[name].shape[1] for name in pair) for pair in pairs]
+    width, height = left + 2 * side + 2 * gap, max(2.2, 0.25 + sum(max(tall, 1.0) + 0.35 for tall in heights))
+    figure = new_figure(width, height, heading)
+    draw_image(figure.add_axes((0.15 / width, 1 - 1.9 / height, 1.35 / width, 1.35 / height)), image)
+    figure.text(0.825 / width, 1 - 1.95 / height, caption, ha="center", va="top", fontsize=8, color=INK)
+    top = height - 0.2
+    for pair, tall in zip(pairs, heights, strict=True):
+        top -= 0.35 + tall
+        for column, name in enumerate(pair):
+            x = left + column * (side + gap)
+            axes = figure.add_axes((x / width, top / height, side / width, tall / height), anchor="NW")
+            most = _show(axes, pictures[name])
+            axes.set_title(f"{name} {_shape(maps[name])}", fontsize=8, loc="left", color=INK, pad=3)
+            bar = figure.add_axes(((x + side + 0.08) / width, (top + tall - min(tall, 1.0)) / height,
+                                   0.08 / width, min(tall, 1.0) / height))  # fmt: skip
+            scale_bar(figure, bar, _COLOURS, 0, most, size=6)
+        top -= max(1.0 - tall, 0)
+    return figure
+
+
+def layer_maps(image: NDArray[np.uint8], layer: NDArray[np.float32], heading: str) -> Figure:
+    """One layer, to be read at 256 pixels: the image, and the maps below it, or beside it where they are high."""
+    figure = new_figure(SMALL, SMALL, heading)
+    picture = _mosaic(layer)
+    high = picture.shape[0] > 0.7 * picture.shape[1]
+    draw_image(figure.add_axes((0.01, 0.65, 0.22, 0.22)), image)
+    axes = figure.add_axes((0.25, 0.01, 0.74, 0.81) if high else (0.01, 0.01, 0.98, 0.62), anchor="NE")
+    most = _show(axes, picture)
+    figure.text(0.99, 0.905, f"{_shape(layer)}, 0 to {most:.2g}", ha="right", va="top", fontsize=8, color=INK)
+    return figure
+
+
+def _mosaic(layer: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The maps of a layer side by side: 8 in a row up to 64 of them (4 x 8, 8 x 8), then 16, then 32."""
+    count = layer.shape[-1]
+    columns = min(count, 8 if count <= 64 else 16 if count <= 256 else 32)
+    return mosaic(layer.transpose(2, 0, 1), columns)
+
+
+def _show(axes: Axes, picture: NDArray[np.float32]) -> float:
+    """Draws the maps on their common scale; returns its upper end, which one value in 200 is above."""
+    most = float(np.nanquantile(picture, 0.995)) or float(np.nanmax(picture)) or 1.0
+    bare(axes).imshow(picture, cmap=_COLOURS, vmin=0, vmax=most, interpolation="nearest")
+    return most
+
+
+def _shape(layer: NDArray[np.float32]) -> str:
+    return " x ".join(map(str, layer.shape))

@@ -1,0 +1,92 @@
+"""Kernels as small pictures, untrained above trained, on one colour scale with white at zero."""
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from poolstudy.figures.style import INK, SMALL, bare, mosaic, new_figure, scale_bar
+from poolstudy.model import Weights
+
+Array = NDArray[np.float32]
+_COLOURS = colormaps["RdBu_r"].with_extremes(bad="white")
+# How many are drawn: tiles of a first convolution; filters, and input channels, of a later one; and at 256 pixels.
+_MOST_TILES, _MOST_LINES = 512, 64
+_SMALL_TILES, _SMALL_LINES = 64, 12
+_STACKED = ((0.02, 0.45, 0.96, 0.36), (0.02, 0.01, 0.96, 0.36))  # left, bottom, width, height
+_BESIDE = ((0.02, 0.02, 0.47, 0.8), (0.51, 0.02, 0.47, 0.8))
+
+
+def kernels(untrained: Weights, trained: Weights, limit: float, heading: str) -> Figure:
+    """Every convolution of a network, one below the other.
+
+    A convolution of one input channel has a tile a filter, 16 in a row. One of more channels has a column a
+    filter and a row an input channel, at most 64 of each.
+
+    Args:
+        limit: the colours span the weights from -limit to limit.
+    """
+    pictures = [
+        (f"{_caption(name, kernel, _most(kernel))}, {label}", _picture(weights[name], _most(kernel), columns=16))
+        for name, kernel in trained.items()
+        if kernel.ndim == 4
+        for label, weights in (("untrained", untrained), ("trained", trained))
+    ]
+    width, left, margin = 7.0, 0.25, 0.3
+    heights = [width * picture.shape[0] / picture.shape[1] for _, picture in pictures]
+    full, height = left + width + 0.6, 0.25 + margin * len(heights) + sum(heights)
+    figure = new_figure(full, height, heading)
+    top = height - 0.2
+    for (caption, picture), tall in zip(pictures, heights, strict=True):
+        top -= margin + tall
+        axes = figure.add_axes((left / full, top / height, width / full, tall / height))
+        _show(axes, picture, limit)
+        axes.set_title(caption, fontsize=8, loc="left", color=INK, pad=3)
+    bar = figure.add_axes(((full - 0.5) / full, 1 - 1.6 / height, 0.1 / full, 1.1 / height))
+    scale_bar(figure, bar, _COLOURS, -limit, limit)
+    return figure
+
+
+def layer_kernels(name: str, untrained: Weights, trained: Weights, limit: float, heading: str) -> Figure:
+    """One convolution, to be read at 256 pixels: fewer of its tiles where there are many."""
+    figure = new_figure(SMALL, SMALL, heading)
+    kernel = trained[name]
+    flat = kernel.shape[2] == 1
+    most = _SMALL_TILES if flat else _SMALL_LINES
+    places = _STACKED if flat else _BESIDE
+    figure.text(0.5, 0.91, _caption("", kernel, most), ha="center", va="top", fontsize=8, color=INK)
+    for place, label, weights in zip(places, ("untrained", "trained"), (untrained, trained), strict=True):
+        axes = figure.add_axes(place, anchor="N")
+        _show(axes, _picture(weights[name], most, columns=8 if kernel.shape[3] <= 32 else 16), limit)
+        axes.set_title(label, fontsize=8, color=INK, pad=2)
+    return figure
+
+
+def _caption(name: str, kernel: Array, most: int) -> str:
+    channels, filters = kernel.shape[2:]
+    layer = f"{name.partition('/')[0]}: " if name else ""
+    if channels == 1:
+        return f"{layer}{_some(filters, most)} filters"
+    return f"{layer}{_some(filters, most)} filters across, {_some(channels, most)} inputs down"
+
+
+def _most(kernel: Array) -> int:
+    return _MOST_TILES if kernel.shape[2] == 1 else _MOST_LINES
+
+
+def _some(count: int, most: int) -> str:
+    return f"{count}" if count <= most else f"{most} of {count}"
+
+
+def _picture(kernel: Array, most: int, columns: int) -> Array:
+    """A convolution's kernel as one picture of its slices."""
+    if kernel.shape[2] == 1:
+        tiles = kernel[:, :, 0, :most].transpose(2, 0, 1)
+        return mosaic(tiles, columns if len(tiles) <= 128 else 32)
+    slices = kernel[:, :, :most, :most].transpose(2, 3, 0, 1)
+    return mosaic(slices.reshape(-1, *kernel.shape[:2]), columns=slices.shape[1])
+
+
+def _show(axes: Axes, picture: Array, limit: float) -> None:
+    bare(axes).imshow(picture, cmap=_COLOURS, vmin=-limit, vmax=limit, interpolation="nearest")
