@@ -1,18 +1,26 @@
 """The pictures: what they hold, and that equal weights give equal pixels."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_result
+from conftest import make_result, make_spec
+from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
 from PIL import Image
 
+from poolstudy.figures import Subject, draw
+from poolstudy.figures.confusion import confusion_counts, confusion_matrix
 from poolstudy.figures.curves import learning_curves
 from poolstudy.figures.diagram import draw_diagram
-from poolstudy.figures.style import COLOURS
+from poolstudy.figures.feature_maps import feature_maps as maps_figure
+from poolstudy.figures.kernels import kernels
+from poolstudy.figures.mistakes import most_wrong
+from poolstudy.figures.style import COLOURS, mosaic, readable
 from poolstudy.figures.weights import _shared_bins, layer_histogram, weights_histogram
-from poolstudy.model import build_model, weights_of
+from poolstudy.model import Maps, build_model, feature_maps, weights_of
+from poolstudy.records import FigureSettings
 from poolstudy.space import HyperParameters
 
 
@@ -79,3 +87,140 @@ def test_the_diagram_has_the_resolution_that_was_asked_for(tmp_path: Path) -> No
         draw_diagram(model, tmp_path / f"{dpi}.png", dpi)
         sizes.append(Image.open(tmp_path / f"{dpi}.png").size)
     assert sizes[1][1] == pytest.approx(2 * sizes[0][1], rel=0.05)
+
+
+def test_tiles_stand_row_by_row_with_a_gap_between_them() -> None:
+    tiles = np.stack([np.full((1, 2), number, np.float32) for number in (1, 2, 3)])
+    nan = np.nan
+    expected = [[1, 1, nan, 2, 2], [nan] * 5, [3, 3, nan, nan, nan]]
+    np.testing.assert_array_equal(mosaic(tiles, columns=2), np.array(expected, np.float32))
+
+
+def pictures(
+    network: HyperParameters, image_shape: tuple[int, int, int] = (28, 28, 1)
+) -> tuple[list[Axes], list[Axes]]:
+    """The panels of a network's kernels (without the scale's), and of its feature maps."""
+    model = build_model(network, image_shape, 10, 5)
+    image = np.zeros(image_shape, np.uint8)
+    weights = weights_of(model)
+    kernel_axes = [axes for axes in kernels(weights, weights, 0.5, "heading").axes if axes.get_title(loc="left")]
+    maps = maps_figure(image, feature_maps(model, image.astype(np.float32)), "caption", "heading")
+    return kernel_axes, [axes for axes in maps.axes if axes.get_title(loc="left")]
+
+
+def size(axes: Axes) -> tuple[int, int]:
+    """Rows and columns of the one picture in a panel, in values."""
+    (image,) = axes.get_images()
+    array = image.get_array()
+    assert array is not None
+    return array.shape[0], array.shape[1]
+
+
+def test_kernels_and_feature_maps_are_laid_out_as_in_the_notebook() -> None:
+    network = HyperParameters(pooling="max", pool_size=2, filters=(32, 64), dropout=0)
+    kernel_panels, map_panels = pictures(network)
+    # 2 rows of 16 tiles of 3x3 one apart, untrained and trained; then 32 rows of 64.
+    assert [size(axes) for axes in kernel_panels] == [(7, 63)] * 2 + [(127, 255)] * 2
+    assert {image.get_clim() for axes in kernel_panels for image in axes.get_images()} == {(-0.5, 0.5)}
+    # 4 x 8 of 28x28 and of 14x14; 8 x 8 of 14x14 and of 7x7.
+    assert [size(axes) for axes in map_panels] == [(115, 231), (59, 119), (119, 119), (63, 63)]
+    titles = [axes.get_title(loc="left") for axes in map_panels]
+    assert titles == ["conv_1 28 x 28 x 32", "pool_1 14 x 14 x 32", "conv_2 14 x 14 x 64", "pool_2 7 x 7 x 64"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "kernel", "maps"),
+    [(1, (3, 63), (8, 35)), (7, (3, 63), (8, 62)), (512, (63, 127), (143, 287))],
+)
+def test_any_number_of_filters_is_laid_out(filters: int, kernel: tuple[int, int], maps: tuple[int, int]) -> None:
+    network = HyperParameters(pooling="average", pool_size=2, filters=(filters,), dropout=0)
+    kernel_panels, map_panels = pictures(network, (8, 8, 1))
+    assert size(kernel_panels[0]) == kernel
+    assert size(map_panels[0]) == maps  # one map is as wide as four; 512: 16 rows of 32
+
+
+def test_a_later_convolution_of_few_filters_is_no_wider_than_its_tiles_elsewhere() -> None:
+    panels, _ = pictures(HyperParameters(pooling="max", pool_size=2, filters=(3, 2), dropout=0), (8, 8, 1))
+    assert [size(axes) for axes in panels] == [(3, 63)] * 2 + [(11, 63)] * 2  # 3 rows of 2 tiles, and paper
+
+
+def test_feature_maps_are_what_the_layers_compute() -> None:
+    """One filter that adds 1 to the middle pixel: the maps are the image plus 1, and its average or greatest value."""
+    image = np.arange(16, dtype=np.float32).reshape(4, 4, 1)
+    found: dict[str, Maps] = {}
+    for pooling in ("average", "max"):
+        network = HyperParameters(pooling=pooling, pool_size=2, filters=(1,), dropout=0)
+        model = build_model(network, (4, 4, 1), 2, 3)
+        kernel = np.zeros((3, 3, 1, 1), np.float32)
+        kernel[1, 1] = 1
+        model.get_layer("conv_1").set_weights([kernel, np.ones(1, np.float32)])
+        found[pooling] = feature_maps(model, image)
+    np.testing.assert_array_equal(found["max"]["conv_1"], image + 1)
+    np.testing.assert_array_equal(found["max"]["pool_1"][:, :, 0], [[6, 8], [14, 16]])
+    np.testing.assert_array_equal(found["average"]["pool_1"][:, :, 0], [[3.5, 5.5], [11.5, 13.5]])
+
+
+def test_confusions_are_counted_by_true_and_predicted_class() -> None:
+    labels, predicted = np.array([0, 0, 1, 2, 2], np.uint8), np.array([0, 1, 1, 0, 0])
+    counts = confusion_counts(labels, predicted, 3)
+    assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 0]]
+    figure = confusion_matrix(counts, ("a", "b", "c"), "max", "heading")
+    assert "(2 of 5 images right)" in figure.axes[0].get_title()
+    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["1", "1", "1", "2"]
+
+
+def test_the_surest_mistakes_come_first() -> None:
+    labels = np.array([0, 1, 0, 1], np.uint8)
+    answers = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.4, 0.6]], np.float32)
+    assert most_wrong(labels, answers, 5).tolist() == [2, 1]
+    assert most_wrong(labels, answers, 1).tolist() == [2]
+
+
+def test_a_name_that_the_font_has_no_letters_for_becomes_its_number() -> None:
+    assert readable("Coat", 4) == "Coat"
+    assert readable("샌들", 5) == "class 5"
+    assert readable("", 6) == "class 6"
+    assert readable("a very long name of a class", 7) == "a very long n…"
+
+
+def subject(network: HyperParameters, image_shape: tuple[int, int, int], names: tuple[str, ...]) -> Subject:
+    model = build_model(network, image_shape, len(names), 5)
+    weights = weights_of(model)
+    images = np.random.default_rng(1).integers(0, 256, (6, *image_shape), np.uint8)
+    answers = np.eye(len(names), dtype=np.float32)[np.arange(6) % len(names)]
+    spec = make_spec()
+    data = spec.data.model_copy(update={"class_names": names, "image_shape": image_shape})
+    spec = spec.model_copy(update={"hyperparameters": network, "data": data})
+    return Subject(spec, make_result([0.5]), model, weights, weights, images, np.zeros(6, np.uint8), answers)
+
+
+@pytest.mark.parametrize(
+    ("image_shape", "names"),
+    [
+        ((8, 8, 3), ("a", "b")),  # colour images
+        ((8, 8, 1), ("샌들", "$\\frac", "x_{", "%s")),  # no letters for it; a broken formula; a format
+        ((8, 8, 1), tuple(map(str, range(30)))),  # more classes than numbers could be read of
+    ],
+)
+def test_every_picture_is_drawn_and_twice_the_same(
+    tmp_path: Path, image_shape: tuple[int, int, int], names: tuple[str, ...]
+) -> None:
+    network = HyperParameters(pooling="max", pool_size=2, filters=(2, 3), dropout=0)
+    drawn = subject(network, image_shape, names)
+    for turn in ("one", "two"):
+        (tmp_path / turn).mkdir()
+        draw(drawn, tmp_path / turn, tmp_path / turn / "images", FigureSettings(example_image=99))
+    first = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.png"))
+    assert len(first) == 7 + 14
+    for path in first:
+        one, two = (np.asarray(Image.open(tmp_path / turn / path)) for turn in ("one", "two"))
+        np.testing.assert_array_equal(one, two)
+    for key in (path for path in first if path.parts[0] == "images"):
+        assert max(Image.open(tmp_path / "one" / key).size) == 512  # twice what the grids show
+
+
+def test_a_network_without_mistakes_is_drawn_too(tmp_path: Path) -> None:
+    network = HyperParameters(pooling="max", pool_size=2, filters=(2,), dropout=0)
+    perfect = dataclasses.replace(subject(network, (8, 8, 1), ("a", "b")), labels=np.arange(6, dtype=np.uint8) % 2)
+    draw(perfect, tmp_path, tmp_path / "images", FigureSettings())
+    assert (tmp_path / "most_wrong.png").exists()

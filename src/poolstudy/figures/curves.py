@@ -43,6 +43,6 @@ def _curve(axes: Axes, result: TrialResult, metric: str, colour: str) -> float:
     axes.plot(epochs, validation, color=colour, marker=".", linewidth=2, label="validation")
     axes.axvline(result.best_epoch, color=colour, linewidth=0.8, linestyle=":")
     axes.plot([result.best_epoch], [best], "o", mfc="white", mec=colour, mew=1.8, ms=8)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.margins(x=0.08)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlim(0.7, len(epochs) + 0.3)
     return best

@@ -59,9 +59,9 @@ def layer_maps(image: NDArray[np.uint8], layer: NDArray[np.float32], heading: st
 
 
 def _mosaic(layer: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The maps of a layer side by side: 8 in a row up to 64 of them (4 x 8, 8 x 8), then 16, then 32."""
+    """The maps of a layer side by side: 4 to 8 in a row up to 64 of them (4 x 8, 8 x 8), then 16, then 32."""
     count = layer.shape[-1]
-    columns = min(count, 8 if count <= 64 else 16 if count <= 256 else 32)
+    columns = max(4, min(count, 8 if count <= 64 else 16 if count <= 256 else 32))
     return mosaic(layer.transpose(2, 0, 1), columns)
 
 

@@ -67,7 +67,7 @@ def _caption(name: str, kernel: Array, most: int) -> str:
     channels, filters = kernel.shape[2:]
     layer = f"{name.partition('/')[0]}: " if name else ""
     if channels == 1:
-        return f"{layer}{_some(filters, most)} filters"
+        return f"{layer}{_some(filters, most)} filter{'' if filters == 1 else 's'}"
     return f"{layer}{_some(filters, most)} filters across, {_some(channels, most)} inputs down"
 
 
@@ -85,7 +85,10 @@ def _picture(kernel: Array, most: int, columns: int) -> Array:
         tiles = kernel[:, :, 0, :most].transpose(2, 0, 1)
         return mosaic(tiles, columns if len(tiles) <= 128 else 32)
     slices = kernel[:, :, :most, :most].transpose(2, 3, 0, 1)
-    return mosaic(slices.reshape(-1, *kernel.shape[:2]), columns=slices.shape[1])
+    picture = mosaic(slices.reshape(-1, *kernel.shape[:2]), columns=slices.shape[1])
+    # Few filters leave paper on the right: no weight is larger than in a row of 16, no picture higher than wide.
+    least = max(min(16, most), slices.shape[0]) * (kernel.shape[1] + 1) - 1
+    return np.pad(picture, ((0, 0), (0, max(0, least - picture.shape[1]))), constant_values=np.nan)
 
 
 def _show(axes: Axes, picture: Array, limit: float) -> None:

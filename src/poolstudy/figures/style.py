@@ -16,6 +16,7 @@ from poolstudy.space import Pooling
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color): blue is average, vermilion is max, everywhere.
 COLOURS: Final[dict[Pooling, str]] = {"average": "#0072B2", "max": "#D55E00"}
 NEUTRAL: Final = "#8C8C8C"
+GREY_INK: Final = "#666666"
 INK: Final = "#222222"
 PAPER: Final = "white"
 DPI: Final = 160  # 3.2 inches become 512 pixels, twice what the grids show
@@ -73,7 +74,8 @@ def scale_bar(figure: Figure, place: Axes, colours: Colormap, low: float, high: 
     mappable.set_clim(low, high)
     bar = figure.colorbar(mappable, cax=place)
     bar.outline.set_visible(False)
-    bar.set_ticks([low, (low + high) / 2, high])
+    ticks = [low, (low + high) / 2, high]
+    bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
     bar.ax.tick_params(labelsize=size, colors=INK, length=2)
 
 
