@@ -58,7 +58,7 @@ def _histogram(
     axes.set_ylim(top=axes.get_ylim()[1] * 1.4)  # room for the texts above the bars
 
 
-def _shared_bins(*arrays: NDArray[np.float32]) -> NDArray[np.float64]:
+def _shared_bins(*arrays: NDArray[np.float32]) -> list[float]:
     """Edges that cover every value, with 0 in the middle of the middle bin."""
     reach = max(float(np.abs(array).max()) for array in arrays) or 1.0
-    return np.linspace(-reach * 1.02, reach * 1.02, _BINS + 1)
+    return [float(edge) for edge in np.linspace(-reach * 1.02, reach * 1.02, _BINS + 1)]
