@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu).txt
 INSTALLED := $(VENV)/.installed-$(notdir $(LOCK))
 
-.PHONY: help setup graphviz study smoke ui check test test-slow lint format lock
+.PHONY: help setup graphviz study smoke reproduce ui check test test-slow lint format lock
 
 help:  ## print these words
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -33,6 +33,9 @@ study: setup  ## run the study `pooling`, or go on with it
 
 smoke: setup  ## its twin of about a minute
 	$(BIN)/poolstudy run smoke $(ARGS)
+
+reproduce: setup  ## train a run again and prove that it comes out the same: make reproduce RUN=id
+	$(BIN)/poolstudy reproduce $(or $(RUN),best) $(ARGS)
 
 ui: setup  ## open MLflow's pages at the latest study's charts
 	$(BIN)/poolstudy ui $(ARGS)

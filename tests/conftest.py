@@ -124,6 +124,7 @@ def make_spec(study: str = "s", slot: int = 7) -> TrialSpec:
     data = DataIdentity(
         name="tiny",
         digest="d" * 64,
+        parts={},
         image_shape=(8, 8, 1),
         class_names=("0", "1"),
         train_images=4,

@@ -4,11 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import small_images, write_data, write_idx
+from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
+from poolstudy.claim import data_differences
 from poolstudy.compose import load_config
-from poolstudy.data import SearchData, digest, load_search_data, scaled
+from poolstudy.data import SearchData, _split, digest, load_search_data, scaled
 from poolstudy.errors import ConfigurationError, DataError
+from poolstudy.records import DataIdentity
 from poolstudy.sources import DataFile, DigitsData, IdxData
 
 
@@ -57,12 +60,62 @@ def test_workers_open_what_the_coordinator_saved(section: IdxData, project: Path
 def test_every_byte_shape_dtype_and_order_is_in_the_digest() -> None:
     array = np.arange(12, dtype=np.uint8)
     assert digest(array) == digest(array.copy())
-    others = [digest(array.reshape(3, 4)), digest(array.astype(np.int64)), digest(array[::-1]), digest(array, array)]
+    others = [digest(array.reshape(3, 4)), digest(array.astype(np.int64)), digest(array[::-1])]
     for index in range(12):
         changed = array.copy()
         changed[index] ^= 1
         others.append(digest(changed))
-    assert len({digest(array), *others}) == 17
+    assert len({digest(array), *others}) == 16
+
+
+def test_a_thousand_changes_of_one_byte_give_a_thousand_identities(section: IdxData, project: Path) -> None:
+    random = np.random.default_rng(1)
+    images, labels = small_images(250)
+    original = load_search_data(section, project).identity.digest
+    seen = {original}
+    for change in range(1000):
+        changed_images, changed_labels = images[..., None].copy(), labels.copy()
+        target = changed_images.reshape(-1) if change % 10 else changed_labels
+        target[random.integers(len(target))] ^= np.uint8(random.integers(1, 256))
+        seen.add(_split(section, changed_images, changed_labels).identity.digest)
+    assert len(seen) == 1001
+
+
+def reloaded(section: IdxData, project: Path, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> DataIdentity:
+    """The identity of other files behind checksums that fit them."""
+    changed = section.model_copy(
+        update={
+            "images": DataFile(file="images.gz", sha256=write_idx(project / "images" / "images.gz", images)),
+            "labels": DataFile(file="labels.gz", sha256=write_idx(project / "images" / "labels.gz", labels)),
+        }
+    )
+    return load_search_data(changed, project).identity
+
+
+def test_what_differs_in_the_data_is_named(section: IdxData, project: Path) -> None:
+    data = load_search_data(section, project)
+    images, labels = small_images(250)
+    first = train_test_split(np.arange(250), test_size=0.2, random_state=42)[0][:2]
+
+    def named(identity: DataIdentity) -> set[str]:
+        return {one.what for one in data_differences(data.identity, identity)} - {"data.digest"}
+
+    assert named(reloaded(section, project, images, labels)) == set()
+    pixel = images.copy()
+    pixel[first[0], 3, 3] ^= 1
+    assert named(reloaded(section, project, pixel, labels)) == {"data.parts.train_images"}
+    swapped = labels.copy()
+    assert swapped[first[0]] != swapped[first[1]]
+    swapped[first] = swapped[first[::-1]]
+    assert named(reloaded(section, project, images, swapped)) == {"data.parts.train_labels"}
+    arrays = {
+        f"data.parts.{part}" for part in ("train_images", "train_labels", "validation_images", "validation_labels")
+    }
+    assert named(reloaded(section, project, images[::-1], labels[::-1])) == arrays
+    write_data(project / "images", project / "conf")
+    other_split = load_search_data(section.model_copy(update={"split_seed": 43}), project).identity
+    indices = {"data.parts.train_indices", "data.parts.validation_indices", "data.split_seed"}
+    assert named(other_split) == arrays | indices
 
 
 def test_digits_need_no_file(tmp_path: Path) -> None:

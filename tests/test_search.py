@@ -21,6 +21,7 @@ def identity(digest: str = "d") -> DataIdentity:
     return DataIdentity(
         name="tiny",
         digest=digest,
+        parts={},
         image_shape=(8, 8, 1),
         class_names=tuple("0123456789"),
         train_images=200,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from poolstudy.study import Outcome
 
 _CHECKED = "pooling"
+_RUN_HELP = "a run's ID, its first 4 or more digits, or `best` of the latest study"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,12 +44,27 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-q", "--quiet", action="store_true", help="print failures and the best run's ID, nothing else")
     run.set_defaults(command=_run)
     show = commands.add_parser("show", help="one run in the terminal", description=_show.__doc__)
-    show.add_argument("run", metavar="ID", help="a run's ID, its first 4 or more digits, or `best` of the latest study")
+    show.add_argument("run", metavar="ID", help=_RUN_HELP)
     show.set_defaults(command=_show)
     check = commands.add_parser("check", help="what this machine has, and what it lacks", description=_check.__doc__)
     check.add_argument("experiment", nargs="?", default=_CHECKED, help="whose data and settings (%(default)s)")
     check.add_argument("overrides", nargs="*", metavar="key=value", help="as for `run`")
     check.set_defaults(command=_check)
+    again = commands.add_parser(
+        "reproduce", help="train a run again and prove that it comes out the same", description=_reproduce.__doc__
+    )
+    again.add_argument(
+        "run", nargs="?", default="best", metavar="ID", help=f"{_RUN_HELP}; or a best.json (%(default)s)"
+    )
+    again.add_argument("--strict", action="store_true", help="accept `identical` only")
+    again.add_argument("--threads", type=_threads, help="threads of one operation, if not the original's")
+    again.add_argument(
+        "--data", metavar="FOLDER", help="where the data's files are, if not where the original had them"
+    )
+    again.set_defaults(command=_reproduce)
+    freeze = commands.add_parser("freeze", help="write a run's claim to a file for git", description=_freeze.__doc__)
+    freeze.add_argument("run", nargs="?", default="best", metavar="ID", help=f"{_RUN_HELP} (%(default)s)")
+    freeze.set_defaults(command=_freeze)
     ui = commands.add_parser("ui", help="open MLflow's pages at the study's charts", description=_ui.__doc__)
     ui.add_argument("study", nargs="?", help="which study; the latest one if left out")
     ui.add_argument("--port", type=_port, default=5000, help="port on this machine (%(default)s)")
@@ -60,6 +76,12 @@ def _port(text: str) -> int:
     if text.isdecimal() and 0 < int(text) < 65536:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 1 to 65535")
+
+
+def _threads(text: str) -> int:
+    if text.isdecimal() and 0 < int(text) <= 1024:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of threads: from 1 to 1024")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -105,6 +127,31 @@ def _show(options: argparse.Namespace) -> int:
     from poolstudy.terminal import stdout_console
 
     show_run(options.run, find_root(Path.cwd()), stdout_console())
+    return 0
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    """Trains a run again from what it says of itself. Exit code 0: identical or equivalent; 1: different."""
+    from poolstudy.compose import find_root
+    from poolstudy.reproduce import print_outcome, reproduce
+    from poolstudy.terminal import stdout_console
+
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # either way its run is closed
+    console = stdout_console()
+    outcome = reproduce(options.run, find_root(Path.cwd()), console, threads=options.threads, data=options.data)
+    print_outcome(outcome, console)
+    console.print(f"Reproduction: {outcome.run_id}", soft_wrap=True)
+    accepted = ("identical",) if options.strict else ("identical", "equivalent")
+    return 0 if outcome.verdict.word in accepted else 1
+
+
+def _freeze(options: argparse.Namespace) -> int:
+    """Writes all that it takes to reproduce a run to experiments/<study>/best.json."""
+    from poolstudy.compose import find_root
+    from poolstudy.reproduce import freeze
+
+    path = freeze(options.run, find_root(Path.cwd()))
+    print(f"{path}\nReproduce it anywhere: poolstudy reproduce {path.name}")
     return 0
 
 

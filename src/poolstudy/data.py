@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from poolstudy.download import Progress, download
 from poolstudy.errors import ConfigurationError, DataError
 from poolstudy.files import replacing
-from poolstudy.records import DataIdentity
+from poolstudy.records import DataIdentity, digest_of
 from poolstudy.sources import DataFile, DigitsData, IdxData
 
 Bytes = NDArray[np.uint8]
@@ -58,6 +58,8 @@ class SearchData:
 
 
 _ARRAYS = ("train_images", "train_labels", "validation_images", "validation_labels")
+PARTS = (*_ARRAYS, "train_indices", "validation_indices")
+"""What the data's identity is made of: the arrays, and which of all the images they are."""
 
 
 def scaled(images: Bytes) -> NDArray[np.float32]:
@@ -107,10 +109,12 @@ def _split(section: IdxData | DigitsData, images: Bytes, labels: Bytes) -> Searc
             f"data.train_limit={limit}", f"at most {len(train)}, the training images there are", "lower it"
         )
     train = train[:limit]
-    parts = (images[train], labels[train], images[validation], labels[validation])
+    arrays = (images[train], labels[train], images[validation], labels[validation])
+    parts = dict(zip(PARTS, map(digest, (*arrays, train, validation)), strict=True))
     identity = DataIdentity(
         name=section.name,
-        digest=digest(*parts, train, validation),
+        digest=digest_of(parts),
+        parts=parts,
         image_shape=section.image_shape,
         class_names=section.class_names,
         train_images=len(train),
@@ -118,15 +122,14 @@ def _split(section: IdxData | DigitsData, images: Bytes, labels: Bytes) -> Searc
         validation_fraction=section.validation_fraction,
         split_seed=section.split_seed,
     )
-    return SearchData(*parts, identity=identity)
+    return SearchData(*arrays, identity=identity)
 
 
-def digest(*arrays: NDArray[np.generic]) -> str:
-    """SHA-256 over dtype, shape and every byte of each array, in order."""
-    total = hashlib.sha256()
-    for array in arrays:
-        total.update(f"{array.dtype.newbyteorder('<').str}{array.shape}".encode())
-        total.update(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).data)
+def digest(array: NDArray[np.generic]) -> str:
+    """SHA-256 over dtype, shape and every byte of an array."""
+    little = array.dtype.newbyteorder("<")
+    total = hashlib.sha256(f"{little.str}{array.shape}".encode())
+    total.update(np.ascontiguousarray(array.astype(little, copy=False)).data)
     return total.hexdigest()
 
 

@@ -4,13 +4,15 @@ PoolstudyError
 ├── StudyStopped           1   the study ended short of what was asked
 ├── ConfigurationError     2   what was asked cannot be done
 │   └── StudyMismatch      2   the study exists, and was asked for differently
+├── ClaimBroken            1   what a run says of itself does not fit together: it was changed since
 ├── RunNotFound            2   no run, or more than one, is what was asked for
 └── SurroundingsError      3   the machine lacks something
     ├── DataError          3   images missing, damaged or inconsistent
     ├── StoreError         3   a database or folder that cannot be used
     ├── DeviceError        3   no usable GPU where one is required
     ├── ProgramMissing     3   an external program (Graphviz' dot)
-    └── StudyBusy          3   another process works on this study
+    ├── StudyBusy          3   another process works on this study
+    └── TrialLost          3   the process that trained a reproduction died
 
 A study that was interrupted ends with 128 + the signal's number: 130 after Ctrl-C, 143 after SIGTERM.
 
@@ -39,6 +41,10 @@ class PoolstudyError(Exception):
 
 
 class StudyStopped(PoolstudyError):
+    exit_code = 1
+
+
+class ClaimBroken(PoolstudyError):
     exit_code = 1
 
 
@@ -75,6 +81,10 @@ class ProgramMissing(SurroundingsError):
 
 
 class StudyBusy(SurroundingsError):
+    pass
+
+
+class TrialLost(SurroundingsError):
     pass
 
 

@@ -48,7 +48,8 @@ class DataIdentity(Frozen):
     """Which images a trial was trained and validated on.
 
     Attributes:
-        digest: SHA-256 over every byte of images, labels and split indices.
+        parts: SHA-256 over dtype, shape and every byte of the images, labels and split indices, each.
+        digest: SHA-256 over the parts.
         image_shape: rows, columns, channels.
         class_names: by label, from 0.
         train_images, validation_images: how many.
@@ -56,6 +57,7 @@ class DataIdentity(Frozen):
 
     name: str
     digest: str
+    parts: dict[str, str]
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     train_images: int

@@ -1,5 +1,6 @@
 """One run in the terminal: what it was, what it reached, how it went, and where its files are."""
 
+import json
 import urllib.parse
 import urllib.request
 from collections import Counter
@@ -112,11 +113,33 @@ def _trial(run: FoundRun, console: Console) -> Iterator[Block]:
     yield from _section("Attempts at this slot")
     for one in run.attempts():
         yield _indented(Text(f"{one.name}  {one.standing:<11}  {one.run_id}", "bold" if one == run else ""))
+    reproductions = run.reproductions()
+    if reproductions:
+        yield from _section("Reproductions")
+    for one in reproductions:
+        verdict = one.tags.get("poolstudy.verdict", one.standing)
+        yield _indented(Text(f"{verdict:<11}  {one.start.astimezone():%Y-%m-%d %H:%M}  {one.run_id}"))
     yield from _section("SHA-256")
     tags = {name: run.tags.get(f"poolstudy.{name}_digest") for name in _DIGESTS}
     yield from (f"  {name:<9}  {digest}" for name, digest in tags.items() if digest)
     if original := run.tags.get("poolstudy.reproduces"):
-        yield f"  reproduces run {original}"
+        yield f"  reproduces run {original}: {run.tags.get('poolstudy.verdict', 'no verdict')}"
+    if text := run.text("environment.json"):
+        yield from _section("Computed with", _pairs(_environment(text)))
+
+
+def _environment(text: str) -> Iterator[tuple[str, str]]:
+    """The main points of an environment.json."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        yield "environment.json", "damaged"
+        return
+    code, packages = found.get("code", {}), found.get("packages", {})
+    commit = f"commit {code['commit'][:12]}{', changed' if code.get('dirty') else ''}, " if code.get("commit") else ""
+    yield "code", f"{commit}source {code.get('source_digest', 'unknown')[:16]}"
+    yield "packages", ", ".join(f"{name} {packages.get(name, 'none')}" for name in ("tensorflow", "keras", "numpy"))
+    yield "device", f"{found.get('device')}, {found.get('threads')} thread(s), {found.get('processor')}"
 
 
 def _spec(run: FoundRun) -> Iterator[tuple[str, str]]:

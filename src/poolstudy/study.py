@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from poolstudy import chatter, dashboard, worker
+from poolstudy import chatter, dashboard, provenance, worker
 from poolstudy.config import StudyConfig
 from poolstudy.data import SearchData, load_search_data
 from poolstudy.delivery import JOB as DRAW
@@ -128,6 +128,11 @@ class _Coordinator:
         self._data = data.save(mlruns / "cache" / data.identity.digest[:16])
         self._running: dict[int, _Running] = {}
         self._gpus = gpus
+        self._about = {
+            "code": provenance.code_identity().model_dump(),
+            "data_source": config.data.model_dump(mode="json"),
+        }
+        self._patch = provenance.patch()
         self._free = places(config.execution, gpus)
         self._delivery = Delivery(engine, tracker, self._staging, self._data, config.tracking.figures, at_once=cores())
         self._failures_in_a_row = 0
@@ -197,7 +202,7 @@ class _Coordinator:
         return state
 
     def _open_run(self, attempt: "Attempt") -> str:
-        return self._tracker.open_trial(attempt.spec, attempt.name, attempt.retry)
+        return self._tracker.open_trial(attempt.spec, attempt.name, attempt.retry, self._patch)
 
     def _share_dashboard(self) -> str:
         from poolstudy.tracking import dashboard_link
@@ -262,6 +267,7 @@ class _Coordinator:
             folder=self._staging / run_id,
             device=device,
             threads=self._config.execution.threads_per_worker,
+            about=self._about,
         )
         self._running[attempt.number] = _Running(attempt, run_id, device)
         self._display.started(attempt.number, attempt.name, attempt.spec.hyperparameters)

@@ -12,12 +12,9 @@ A trial's folder:
 """
 
 import gc
-import importlib.metadata
 import json
 import os
-import platform
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
     from poolstudy.data import SearchData
     from poolstudy.training import Device, TrainedTrial
 
-PRELOAD = ["poolstudy.training", "poolstudy.figures", "pandas", "sklearn.metrics"]
+PRELOAD = ["poolstudy.training", "poolstudy.environment", "poolstudy.figures", "pandas", "sklearn.metrics"]
 _DRAWING_NICENESS = 10  # pictures are for later: they take what training leaves
 
 
@@ -44,6 +41,7 @@ class Training:
         folder: the trial's, made here.
         device: "CPU:0" or "GPU:n".
         threads: of one operation.
+        about: what environment.json is to say beside the machine: the code, and where the data came from.
     """
 
     spec: TrialSpec
@@ -51,6 +49,7 @@ class Training:
     folder: Path
     device: str
     threads: int
+    about: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -89,11 +88,12 @@ def find_gpus() -> "list[Device]":
 def _train(task: Training, on_epoch: Callable[[EpochRecord], bool]) -> TrialResult:
     from poolstudy import training
     from poolstudy.data import SearchData
+    from poolstudy.environment import environment
 
     training.use_device(task.device, task.threads)
     data = SearchData.open(task.data)
     with replacing(task.folder / "files" / "environment.json") as file:
-        _write(file, environment(task.device, task.threads))
+        _write(file, {**environment(task.device, task.threads), **task.about})
     trial = training.train(task.spec, data, on_epoch)
     _save(trial, data, task.folder / "files")
     with replacing(task.folder / "result.json") as file:
@@ -183,36 +183,6 @@ def _report(trial: "TrainedTrial", data: "SearchData") -> object:
         output_dict=True,
         zero_division=0,
     )
-
-
-def environment(device: str, threads: int) -> dict[str, object]:
-    """The machine and the software that this process computes with."""
-    import keras
-    import tensorflow as tf
-
-    packages = {dist.name.lower(): dist.version for dist in importlib.metadata.distributions()}
-    gpus = [gpu.description for gpu in find_gpus()] if device.startswith("GPU") else []
-    return {
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "device": device,
-        "gpus": gpus,
-        "threads": threads,
-        "keras_backend": keras.backend.backend(),
-        "tensorflow_build": {key: str(value) for key, value in tf.sysconfig.get_build_info().items()},
-        "variables": {key: value for key, value in sorted(os.environ.items()) if key.startswith(("TF_", "XLA_"))},
-        "packages": dict(sorted(packages.items())),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def _write(path: Path, value: object) -> None:

@@ -34,8 +34,8 @@ def weights_histogram(untrained: Weights, trained: Weights, pooling: Pooling, he
 
 def layer_histogram(name: str, untrained: Weights, trained: Weights, pooling: Pooling, heading: str) -> Figure:
     """One weight alone, drawn to be read at 256 pixels."""
-    figure = new_figure(SMALL, 2.6, heading)
-    figure.subplots_adjust(left=0.18, right=0.97, top=0.9, bottom=0.17)
+    figure = new_figure(SMALL, SMALL, heading)
+    figure.subplots_adjust(left=0.18, right=0.97, top=0.91, bottom=0.14)
     axes = plain(figure.subplots(), 9)
     _histogram(axes, untrained[name], trained[name], COLOURS[pooling], size=8)
     axes.set_xlabel("weight", fontsize=9)

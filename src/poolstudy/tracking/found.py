@@ -34,6 +34,9 @@ FileName = Literal[
     "untrained.npz",
     "validation.npz",
     "config.json",
+    "code.patch",
+    "comparison.json",
+    "comparison.txt",
 ]
 """The files that a run may have at its root: fixed words, so that no path is ever made of anything else."""
 
@@ -183,6 +186,12 @@ class FoundRun:
         """Every attempt at this trial's slot, this one among them, oldest first."""
         slot = int(self.tags.get("poolstudy.trial", -1))
         return self._trials(f" and tags.`poolstudy.trial` = '{slot}'", ["attributes.start_time"])
+
+    def reproductions(self) -> "list[FoundRun]":
+        """The runs that were to reproduce this one, oldest first."""
+        condition = f"tags.`poolstudy.kind` = 'reproduction' and tags.`poolstudy.reproduces` = '{self.run_id}'"
+        found = search(self.client, [self.experiment_id], condition, ["attributes.start_time"])
+        return [FoundRun.of(self.client, run) for run in found]
 
     def trials(self) -> "list[FoundRun]":
         """Every trial run of its study, oldest first."""

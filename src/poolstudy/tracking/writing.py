@@ -18,7 +18,7 @@ from poolstudy.errors import StoreError, one_line
 from poolstudy.records import EpochRecord, State, TrialResult, TrialSpec
 from poolstudy.tracking.store import SQLITE, STORE_ERRORS, make_database, resolved_uri
 
-Kind = Literal["study", "trial"]
+Kind = Literal["study", "trial", "reproduction"]
 STATUS: dict[State, str] = {
     "complete": "FINISHED",
     "pruned": "KILLED",
@@ -89,15 +89,25 @@ class Tracker:
         self._client.log_dict(run_id, dict(config), "config.json")
         return run_id
 
-    def open_trial(self, spec: TrialSpec, name: str, retry: int) -> str:
-        """A new run for an attempt, with everything that is known before it trains. Returns its ID."""
+    def open_trial(self, spec: TrialSpec, name: str, retry: int, patch: str = "") -> str:
+        """A new run for an attempt, with everything that is known before it trains. Returns its ID.
+
+        Args:
+            patch: what the code holds beyond its commit.
+        """
+        return self._open("trial", name, spec, {"poolstudy.attempt": str(retry)}, patch)
+
+    def open_reproduction(self, spec: TrialSpec, name: str, original: str, patch: str = "") -> str:
+        """A new run that is to be compared with the run `original`. Returns its ID."""
+        return self._open("reproduction", name, spec, {"poolstudy.reproduces": original}, patch)
+
+    def _open(self, kind: Kind, name: str, spec: TrialSpec, own: Mapping[str, str], patch: str) -> str:
         tags = {
             "poolstudy.trial": str(spec.slot),
-            "poolstudy.attempt": str(retry),
             "poolstudy.spec_digest": spec.digest,
             "poolstudy.data_digest": spec.data.digest,
         }
-        run_id = self._create("trial", name, tags)
+        run_id = self._create(kind, name, {**tags, **own})
         values = spec.hyperparameters.flat() | {
             "epochs": spec.training.epochs,
             "patience": spec.training.patience,
@@ -105,6 +115,8 @@ class Tracker:
         }
         self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in values.items()])
         self._client.log_text(run_id, json.dumps(spec.model_dump(mode="json"), indent=2) + "\n", "spec.json")
+        if patch:
+            self._client.log_text(run_id, patch, "code.patch")
         return run_id
 
     def _create(self, kind: Kind, name: str, tags: Mapping[str, str]) -> str:
@@ -165,6 +177,11 @@ class Tracker:
             tags["poolstudy.untrained_digest"] = result.untrained_digest
         if reason:
             tags["poolstudy.reason"] = reason[:500]
+        self._close(run_id, STATUS[state], tags)
+
+    def close_reproduction(self, run_id: str, state: State, verdict: str) -> None:
+        """Ends a reproduction with its verdict: "identical", "equivalent", "different", or none."""
+        tags = {"poolstudy.state": state} | ({"poolstudy.verdict": verdict} if verdict else {})
         self._close(run_id, STATUS[state], tags)
 
     def close_study(self, run_id: str, state: State, metrics: Mapping[str, float]) -> None:

@@ -1,0 +1,194 @@
+"""What a run says it did, sealed; and the verdict on a second run of the same spec."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError
+
+from poolstudy.errors import ClaimBroken, one_line
+from poolstudy.records import DataIdentity, EpochRecord, StopReason, TrialResult, TrialSpec, best_epoch, digest_of
+from poolstudy.sources import DigitsData, IdxData
+from poolstudy.space import Frozen
+
+METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
+LOSS_TOLERANCE = 0.05
+ACCURACY_TOLERANCE = 0.015
+"""How far a run may lie from another that had other hardware or libraries, in every epoch: the noise that
+rounding grows to over some epochs, as measured in docs/reproduction.md."""
+
+# What rounds otherwise by its nature: the top of a difference's dotted name, or a package.
+_HARDWARE = ("platform", "processor", "instructions", "device", "gpus", "tensorflow_build")
+_LIBRARIES = ("tensorflow", "keras", "numpy", "ml_dtypes")
+
+
+class Reached(Frozen):
+    """What a trial came to.
+
+    Attributes:
+        history: its epochs; none where it failed before the first had ended.
+        stop_reason: why it ended; `failure` says what failed.
+        weights_digest, untrained_digest: empty where there is no epoch.
+    """
+
+    history: tuple[EpochRecord, ...] = ()
+    stop_reason: StopReason = "failed"
+    weights_digest: str = ""
+    untrained_digest: str = ""
+    failure: str = ""
+
+    @classmethod
+    def of(cls, result: TrialResult) -> Self:
+        return cls(**result.model_dump(include=set(cls.model_fields)))
+
+    @property
+    def best_epoch(self) -> int | None:
+        return best_epoch(self.history) if self.history else None
+
+
+class Claim(Frozen):
+    """All that a reproduction needs of a run, and all that it is compared with.
+
+    Attributes:
+        source: where its data came from.
+        environment: what it was computed with, code included: its environment.json.
+    """
+
+    run_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    name: str
+    spec: TrialSpec
+    reached: Reached
+    source: Annotated[IdxData | DigitsData, Field(discriminator="format")]
+    environment: dict[str, Any]
+
+    @property
+    def threads(self) -> int:
+        return int(self.environment.get("threads", 1))
+
+    @property
+    def device(self) -> str:
+        return str(self.environment.get("device", "CPU:0"))
+
+    def sealed(self) -> str:
+        """As JSON, readable, with its own SHA-256."""
+        content = self.model_dump(mode="json")
+        return json.dumps({"sha256": digest_of(content), **content}, indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def unsealed(cls, text: str, name: str) -> Self:
+        """What `sealed` made.
+
+        Raises:
+            ClaimBroken: it is no such JSON, or was changed since.
+        """
+        remedy = "restore the file, or freeze the run again"
+        try:
+            content = json.loads(text)
+            seal = content.pop("sha256", "") if isinstance(content, dict) else ""
+            found = digest_of(content)
+            claim = cls.model_validate(content)
+        except (ValueError, ValidationError) as error:
+            raise ClaimBroken(f"{name}: {one_line(error)}", "a run that was frozen", remedy) from None
+        if found != seal:
+            raise ClaimBroken(f"{name} has SHA-256 {found[:16]}…", f"{seal[:16] or 'a seal'}…: it was changed", remedy)
+        return claim
+
+
+class Difference(Frozen):
+    """One thing that is not as it was: `what` is a dotted name such as packages.keras."""
+
+    what: str
+    then: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.what} is {_brief(self.now)}, was {_brief(self.then)}"
+
+    @property
+    def rounds_otherwise(self) -> bool:
+        """Whether it is hardware, or a library that computes."""
+        top, _, rest = self.what.partition(".")
+        return top in _HARDWARE or (top == "packages" and rest in _LIBRARIES)
+
+
+class Verdict(Frozen):
+    """Whether a run was made again.
+
+    Attributes:
+        word: "identical": bit for bit. "equivalent": within the tolerances, where hardware or a computing library
+            differs. "different": neither.
+        reasons: what differs in what was reached, the first first.
+        differences: in data, code and environment.
+    """
+
+    word: Literal["identical", "equivalent", "different"]
+    reasons: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
+
+
+def judge(then: Reached, now: Reached, differences: Sequence[Difference]) -> Verdict:
+    """Compares what two runs of a spec reached, bit for bit."""
+    reasons = tuple(_reasons(then, now))
+    word: Literal["identical", "equivalent", "different"] = "different"
+    if not reasons:
+        word = "identical"
+    elif any(one.rounds_otherwise for one in differences) and _near(then, now):
+        word = "equivalent"
+    return Verdict(word=word, reasons=reasons, differences=tuple(differences))
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """What differs between two environments, by dotted name."""
+    before, after = dict(_leaves(then)), dict(_leaves(now))
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    return tuple(
+        Difference(what=name, then=before.get(name, "nothing"), now=after.get(name, "nothing")) for name in names
+    )
+
+
+def data_differences(then: DataIdentity, now: DataIdentity) -> tuple[Difference, ...]:
+    """What differs between two sets of data, by the part that does."""
+    before, after = then.model_dump(mode="json"), now.model_dump(mode="json")
+    return tuple(one.model_copy(update={"what": f"data.{one.what}"}) for one in differences(before, after))
+
+
+def _reasons(then: Reached, now: Reached) -> Iterator[str]:
+    for before, after in zip(then.history, now.history, strict=False):
+        for metric in METRICS:
+            old, new = getattr(before, metric), getattr(after, metric)
+            if old != new:
+                yield f"epoch {before.epoch}: {metric} is {new!r}, was {old!r} ({new - old:+.2g})"
+    pairs = {
+        "epochs": (len(then.history), len(now.history)),
+        "the best epoch": (then.best_epoch, now.best_epoch),
+        "what ended it": (then.stop_reason, now.stop_reason),
+        "the failure": (then.failure, now.failure),
+        "the weights it began with": (then.untrained_digest[:16], now.untrained_digest[:16]),
+        "the weights it kept": (then.weights_digest[:16], now.weights_digest[:16]),
+    }
+    yield from (f"{what}: {new or 'none'}, was {old or 'none'}" for what, (old, new) in pairs.items() if old != new)
+
+
+def _near(then: Reached, now: Reached) -> bool:
+    """Whether every epoch that both had lies within the tolerances."""
+    common = list(zip(then.history, now.history, strict=False))
+    gaps = [
+        abs(getattr(before, metric) - getattr(after, metric))
+        <= (LOSS_TOLERANCE if metric.endswith("loss") else ACCURACY_TOLERANCE)
+        for before, after in common
+        for metric in METRICS
+    ]
+    return bool(common) and all(gaps) and (then.stop_reason == "failed") == (now.stop_reason == "failed")
+
+
+def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in tree.items():
+        name = f"{path}.{key}" if path else str(key)
+        if isinstance(value, Mapping):
+            yield from _leaves(value, name)
+        else:
+            yield name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _brief(value: str) -> str:
+    return value if len(value) <= 60 else f"{value[:40]}…"

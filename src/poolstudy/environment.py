@@ -1,0 +1,63 @@
+"""The machine and the software that a trial computes with. Knows TensorFlow."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+# What may change which operations run, or in which order they add up.
+_VARIABLES = ("TF_", "XLA_", "KERAS_", "OMP_", "MKL_", "OPENBLAS_", "DNNL_", "ONEDNN_", "CUDA_", "NVIDIA_", "CUBLAS_")
+_EXTENSIONS = ("sse", "ssse3", "avx", "fma", "f16c", "bf16", "amx", "asimd", "sve", "neon")
+
+
+def environment(device: str, threads: int) -> dict[str, object]:
+    """What this process computes with.
+
+    Args:
+        device: "CPU:0" or "GPU:n", which it trains on.
+        threads: of one operation.
+    """
+    return {
+        "python": f"{platform.python_implementation()} {sys.version}".replace("\n", ""),
+        "platform": platform.platform(),
+        "processor": _cpuinfo("model name") or platform.processor(),
+        "instructions": _instructions(),
+        "cores": os.cpu_count(),
+        "device": device,
+        "gpus": _gpus() if device.startswith("GPU") else [],
+        "threads": threads,
+        "keras_backend": keras.backend.backend(),
+        "float": keras.config.floatx(),
+        "tensorflow_build": {key: str(value) for key, value in tf.sysconfig.get_build_info().items()},
+        "variables": {key: value for key, value in sorted(os.environ.items()) if key.startswith(_VARIABLES)},
+        "packages": dict(sorted((one.name.lower(), one.version) for one in importlib.metadata.distributions())),
+    }
+
+
+def _instructions() -> list[str]:
+    """The processor's vector instructions: libraries choose their code by them."""
+    flags = (_cpuinfo("flags") or _cpuinfo("Features")).split()
+    return sorted(flag for flag in flags if flag.startswith(_EXTENSIONS))
+
+
+def _cpuinfo(key: str) -> str:
+    """The first value of a key in Linux' /proc/cpuinfo; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next(
+        (value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() == key), ""
+    )
+
+
+def _gpus() -> list[dict[str, str]]:
+    """Name and compute capability of each GPU, and the driver's version where Linux tells it."""
+    driver = Path("/proc/driver/nvidia/version")
+    version = driver.read_text().splitlines()[0] if driver.exists() else ""
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    return [{**{key: str(value) for key, value in detail.items()}, "driver": version} for detail in details]
