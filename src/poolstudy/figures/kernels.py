@@ -21,31 +21,41 @@ _BESIDE = ((0.02, 0.02, 0.47, 0.8), (0.51, 0.02, 0.47, 0.8))
 def kernels(untrained: Weights, trained: Weights, limit: float, heading: str) -> Figure:
     """Every convolution of a network, one below the other.
 
-    A convolution of one input channel has a tile a filter, 16 in a row. One of more channels has a column a
-    filter and a row an input channel, at most 64 of each.
+    A convolution of one input channel has a tile a filter, 16 in a row, untrained above trained. One of more
+    channels has a column a filter and a row an input channel, at most 64 of each, untrained beside trained.
 
     Args:
         limit: the colours span the weights from -limit to limit.
     """
-    pictures = [
-        (f"{_caption(name, kernel, _most(kernel))}, {label}", _picture(weights[name], _most(kernel), columns=16))
-        for name, kernel in trained.items()
-        if kernel.ndim == 4
-        for label, weights in (("untrained", untrained), ("trained", trained))
-    ]
-    width, left, margin = 7.0, 0.25, 0.3
-    heights = [width * picture.shape[0] / picture.shape[1] for _, picture in pictures]
-    full, height = left + width + 0.6, 0.25 + margin * len(heights) + sum(heights)
+    lines = [line for name in trained for line in _lines(name, untrained, trained)]
+    width, left, margin, gap = 7.0, 0.25, 0.3, 0.15
+    sides = [(width - gap * (len(line) - 1)) / len(line) for line in lines]
+    heights = [side * line[0][1].shape[0] / line[0][1].shape[1] for side, line in zip(sides, lines, strict=True)]
+    full, height = left + width + 0.6, 0.25 + margin * len(lines) + sum(heights)
     figure = new_figure(full, height, heading)
     top = height - 0.2
-    for (caption, picture), tall in zip(pictures, heights, strict=True):
+    for line, side, tall in zip(lines, sides, heights, strict=True):
         top -= margin + tall
-        axes = figure.add_axes((left / full, top / height, width / full, tall / height))
-        _show(axes, picture, limit)
-        axes.set_title(caption, fontsize=8, loc="left", color=INK, pad=3)
+        for place, (caption, picture) in enumerate(line):
+            x = left + place * (side + gap)
+            axes = figure.add_axes((x / full, top / height, side / full, tall / height))
+            _show(axes, picture, limit)
+            axes.set_title(caption, fontsize=8, loc="left", color=INK, pad=3)
     bar = figure.add_axes(((full - 0.5) / full, 1 - 1.6 / height, 0.1 / full, 1.1 / height))
     scale_bar(figure, bar, _COLOURS, -limit, limit)
     return figure
+
+
+def _lines(name: str, untrained: Weights, trained: Weights) -> list[list[tuple[str, Array]]]:
+    """A convolution's pictures with their captions: tiles one above the other, lines of them beside each other."""
+    kernel = trained[name]
+    if kernel.ndim != 4:
+        return []
+    before, after = (_picture(weights[name], _most(kernel), columns=16) for weights in (untrained, trained))
+    caption = _caption(name, kernel, _most(kernel))
+    if kernel.shape[2] == 1:
+        return [[(f"{caption}, untrained", before)], [(f"{caption}, trained", after)]]
+    return [[(f"{caption}, untrained", before), ("trained", after)]]
 
 
 def layer_kernels(name: str, untrained: Weights, trained: Weights, limit: float, heading: str) -> Figure:
