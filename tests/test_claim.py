@@ -8,7 +8,7 @@ from conftest import make_spec
 
 from poolstudy.claim import Claim, Difference, Reached, differences, judge
 from poolstudy.errors import ClaimBroken
-from poolstudy.records import EpochRecord
+from poolstudy.records import EpochRecord, digest_of
 
 
 def epoch(number: int, **values: float) -> EpochRecord:
@@ -70,6 +70,16 @@ def test_near_is_equivalent_only_where_hardware_or_a_computing_library_differs(
     assert judge(reached(), near, causes).word == word
 
 
+def test_a_kernel_of_another_release_explains_no_rounding() -> None:
+    near = reached(epoch(1, val_loss=0.41), epoch(2), weights_digest="x")
+    assert judge(reached(), near, [Difference(what="platform", then="Linux-6.1", now="Linux-6.2")]).word == "different"
+
+
+def test_a_best_epoch_that_is_far_is_different_though_common_epochs_are_near() -> None:
+    longer = reached(epoch(1), epoch(2), epoch(3, val_loss=0.1))  # the best one was 0.2
+    assert judge(reached(), longer, [KERAS]).word == "different"
+
+
 @pytest.mark.parametrize("far", [{"val_loss": 0.46}, {"loss": 0.44}, {"val_accuracy": 0.87}, {"accuracy": 0.78}])
 def test_far_is_different_on_any_hardware(far: dict[str, float]) -> None:
     assert judge(reached(), reached(epoch(1, **far), epoch(2)), [KERAS]).word == "different"
@@ -91,6 +101,7 @@ def test_environments_are_compared_by_dotted_name() -> None:
         "instructions is avx, was avx, fma",
         "packages.new is 2, was nothing",
     ]
+    assert differences({"threads": 1}, {"threads": 1, "recorded_since": "x"}) == ()
 
 
 CLAIM = Claim.model_validate(
@@ -103,6 +114,14 @@ CLAIM = Claim.model_validate(
         "environment": {"threads": 1, "packages": {"keras": "3.15.1"}},
     }
 )
+
+
+@pytest.mark.parametrize("study", ["../up", "a/b", ".hidden", ""])
+def test_a_strangers_claim_names_no_path(study: str) -> None:
+    content = CLAIM.model_dump(mode="json")
+    content["spec"]["study"] = study
+    with pytest.raises(ClaimBroken):
+        Claim.unsealed(json.dumps({"sha256": digest_of(content), **content}), "best.json")
 
 
 def test_what_is_sealed_is_read_back() -> None:

@@ -22,7 +22,7 @@ from poolstudy.claim import judge
 from poolstudy.errors import ClaimBroken, PoolstudyError
 from poolstudy.model import weights_digest, weights_of
 from poolstudy.records import TrialSpec
-from poolstudy.reproduce import claim_of
+from poolstudy.reproduce import _source, claim_of
 from poolstudy.tracking import find_run
 
 TRIALS = ", ".join(
@@ -78,6 +78,7 @@ def test_a_run_comes_out_bit_for_bit_as_a_run_of_its_own(study: Path, poolstudy:
     assert (said.returncode, said.stderr) == (0, "")
     assert "identical: bit for bit" in said.stdout
     assert said.stdout.count("as before") == 3
+    assert "Not as it was" not in said.stdout
     assert state_of(study, original) == before
     (again,) = reproductions(study, original)
     assert again.info.run_id in said.stdout
@@ -234,6 +235,19 @@ def test_deleted_artifacts_are_named(study: Path, file: str, message: str) -> No
             claim_of(find_run(uri(study), "best"))
     finally:
         hidden.rename(path)
+
+
+def test_a_claims_data_are_looked_for_where_they_were_and_downloaded_into_the_project_only(
+    study: Path, tmp_path: Path
+) -> None:
+    claim = claim_of(find_run(uri(study), "best"))
+    found = _source(claim, study, None)
+    assert found.format == "idx"
+    assert found.path == str(study / "images")
+    elsewhere = claim.source.model_copy(update={"path": "/nowhere", "search": ("~/.config/autostart",)})
+    stranger = _source(claim.model_copy(update={"source": elsewhere}), tmp_path, None)
+    assert stranger.format == "idx"
+    assert (stranger.path, stranger.search[0]) == (None, "data/tiny")
 
 
 def test_what_cannot_be_reproduced_is_said_in_one_line(study: Path, poolstudy: Command) -> None:

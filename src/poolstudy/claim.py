@@ -7,7 +7,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError
 
 from poolstudy.errors import ClaimBroken, one_line
-from poolstudy.records import DataIdentity, EpochRecord, StopReason, TrialResult, TrialSpec, best_epoch, digest_of
+from poolstudy.records import (
+    DataIdentity,
+    EpochRecord,
+    StopReason,
+    TrialResult,
+    TrialSpec,
+    best_epoch,
+    digest_of,
+    leaves,
+)
 from poolstudy.sources import DigitsData, IdxData
 from poolstudy.space import Frozen
 
@@ -18,8 +27,8 @@ ACCURACY_TOLERANCE = 0.015
 rounding grows to over some epochs, as measured in docs/reproduction.md."""
 
 # What rounds otherwise by its nature: the top of a difference's dotted name, or a package.
-_HARDWARE = ("platform", "processor", "instructions", "device", "gpus", "tensorflow_build")
-_LIBRARIES = ("tensorflow", "keras", "numpy", "ml_dtypes")
+_HARDWARE = ("machine", "processor", "instructions", "device", "gpus", "libc", "tensorflow_build")
+_LIBRARIES = ("tensorflow", "keras", "numpy", "ml_dtypes", "nvidia-")
 
 
 class Reached(Frozen):
@@ -108,7 +117,7 @@ class Difference(Frozen):
     def rounds_otherwise(self) -> bool:
         """Whether it is hardware, or a library that computes."""
         top, _, rest = self.what.partition(".")
-        return top in _HARDWARE or (top == "packages" and rest in _LIBRARIES)
+        return top in _HARDWARE or (top == "packages" and rest.startswith(_LIBRARIES))
 
 
 class Verdict(Frozen):
@@ -138,8 +147,8 @@ def judge(then: Reached, now: Reached, differences: Sequence[Difference]) -> Ver
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """What differs between two environments, by dotted name."""
-    before, after = dict(_leaves(then)), dict(_leaves(now))
+    """What differs between two environments, by dotted name, of what the first one has a word about."""
+    before, after = _texts(then), _texts({key: value for key, value in now.items() if key in then})
     names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     return tuple(
         Difference(what=name, then=before.get(name, "nothing"), now=after.get(name, "nothing")) for name in names
@@ -170,24 +179,25 @@ def _reasons(then: Reached, now: Reached) -> Iterator[str]:
 
 
 def _near(then: Reached, now: Reached) -> bool:
-    """Whether every epoch that both had lies within the tolerances."""
-    common = list(zip(then.history, now.history, strict=False))
-    gaps = [
+    """Whether every epoch that both had, and the best one of each, lie within the tolerances."""
+    if (then.stop_reason == "failed") != (now.stop_reason == "failed") or not (then.history and now.history):
+        return False
+    pairs = [*zip(then.history, now.history, strict=False), (_best(then), _best(now))]
+    return all(
         abs(getattr(before, metric) - getattr(after, metric))
         <= (LOSS_TOLERANCE if metric.endswith("loss") else ACCURACY_TOLERANCE)
-        for before, after in common
+        for before, after in pairs
         for metric in METRICS
-    ]
-    return bool(common) and all(gaps) and (then.stop_reason == "failed") == (now.stop_reason == "failed")
+    )
 
 
-def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in tree.items():
-        name = f"{path}.{key}" if path else str(key)
-        if isinstance(value, Mapping):
-            yield from _leaves(value, name)
-        else:
-            yield name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def _best(reached: Reached) -> EpochRecord:
+    return reached.history[best_epoch(reached.history) - 1]
+
+
+def _texts(tree: Mapping[str, Any]) -> dict[str, str]:
+    found = leaves(tree)
+    return {name: ", ".join(map(str, one)) if isinstance(one, list | tuple) else str(one) for name, one in found}
 
 
 def _brief(value: str) -> str:

@@ -1,6 +1,7 @@
 """The command line: reads it, calls, prints. Everything heavy is imported where it is needed."""
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -78,6 +79,12 @@ def _port(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 1 to 65535")
 
 
+def _folder(text: str) -> Path:
+    if Path(text).is_dir():
+        return Path(text).resolve()
+    raise argparse.ArgumentTypeError(f"{text!r} is no folder")
+
+
 def _threads(text: str) -> int:
     if text.isdecimal() and 0 < int(text) <= 1024:
         return int(text)
@@ -136,9 +143,15 @@ def _reproduce(options: argparse.Namespace) -> int:
     from poolstudy.reproduce import print_outcome, reproduce
     from poolstudy.terminal import stdout_console
 
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # either way its run is closed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way its run is closed
     console = stdout_console()
-    outcome = reproduce(options.run, find_root(Path.cwd()), console, threads=options.threads, data=options.data)
+    outcome = reproduce(
+        options.run,
+        find_root(Path.cwd()),
+        console,
+        threads=options.threads,
+        data=options.data,
+    )
     print_outcome(outcome, console)
     console.print(f"Reproduction: {outcome.run_id}", soft_wrap=True)
     accepted = ("identical",) if options.strict else ("identical", "equivalent")
@@ -150,8 +163,8 @@ def _freeze(options: argparse.Namespace) -> int:
     from poolstudy.compose import find_root
     from poolstudy.reproduce import freeze
 
-    path = freeze(options.run, find_root(Path.cwd()))
-    print(f"{path}\nReproduce it anywhere: poolstudy reproduce {path.name}")
+    path = os.path.relpath(freeze(options.run, find_root(Path.cwd())))
+    print(f"{path}\nReproduce it anywhere: poolstudy reproduce {path}")
     return 0
 
 
@@ -173,7 +186,7 @@ def _ui(options: argparse.Namespace) -> int:
     from poolstudy.compose import find_root
     from poolstudy.ui import open_browser, serving
 
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # the server ends with us either way
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server ends with us either way
     with serving(find_root(Path.cwd()), options.study, options.port) as link:
         print(f"{link}\nCtrl-C ends it.", flush=True)
         open_browser(link)

@@ -1,13 +1,13 @@
 """What was asked for: the settings of a study, validated once, then frozen."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from poolstudy.records import FigureSettings, TrainingSettings
-from poolstudy.sources import DigitsData, IdxData, Name
-from poolstudy.space import Choices, Frozen, HyperParameters, SearchSpace, Value, check_geometry
+from poolstudy.records import FigureSettings, TrainingSettings, leaves
+from poolstudy.sources import DigitsData, IdxData
+from poolstudy.space import Choices, Frozen, HyperParameters, Name, SearchSpace, Value, check_geometry
 
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -182,7 +182,7 @@ class StudyConfig(Frozen):
         free = {"study": {"trials", "timeout", "name"}, "data": {"path", "search", "mirrors"}}
         free["tracking"] = {"artifacts", "figures"}
         kept = self.model_dump(mode="json", exclude={**free, "execution": True})
-        return dict(_leaves(kept))
+        return dict(leaves(kept))
 
 
 def _spanned(trials: Sequence[HyperParameters]) -> dict[str, Any]:
@@ -196,11 +196,3 @@ def _pool_sizes(space: SearchSpace) -> Sequence[int]:
     dimension = space.pool_size
     values = dimension.choices if isinstance(dimension, Choices) else (dimension.low, dimension.high)
     return [int(value) for value in values]
-
-
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, tree

@@ -146,7 +146,7 @@ def _idx_pair(section: IdxData, root: Path, progress: Progress) -> tuple[Bytes, 
     files = section.images, section.labels
     folder = find_folder(section, root)
     if folder is None:
-        folder = _resolve(section.search[0] if section.search else f"data/{section.name}", root)
+        folder = resolved(section.search[0] if section.search else f"data/{section.name}", root)
         download(section, folder, progress)
     images, labels = (_read_idx(folder / entry.file, entry) for entry in files)
     if images.ndim == 3:
@@ -164,19 +164,19 @@ def find_folder(section: IdxData, root: Path) -> Path | None:
     """
     for source, name in (("data.path", section.path), ("POOLSTUDY_DATA", os.environ.get("POOLSTUDY_DATA"))):
         if name:
-            folder = _resolve(name, root)
+            folder = resolved(name, root)
             for entry in (section.images, section.labels):
                 if not (folder / entry.file).is_file():
                     raise DataError(f"no {entry.file} in {folder}", f"it there, from {source}", f"correct {source}")
             return folder
     for name in section.search:
-        folder = _resolve(name, root)
+        folder = resolved(name, root)
         if all((folder / entry.file).is_file() for entry in (section.images, section.labels)):
             return folder
     return None
 
 
-def _resolve(name: str, root: Path) -> Path:
+def resolved(name: str, root: Path) -> Path:
     return (root / Path(name).expanduser()).resolve()
 
 

@@ -20,6 +20,7 @@ from poolstudy.records import State, TrialSpec
 if TYPE_CHECKING:
     from poolstudy.tracking import Tracker
 
+_TIMEOUT = 600.0  # seconds; a drawing takes two, unless something it calls hangs
 JOB = "draw"
 """The job's name in the engine's keys."""
 
@@ -102,7 +103,7 @@ class Delivery:
             self._drawing[parcel.number] = parcel
             folder = self._folders / parcel.run_id
             task = worker.Drawing(parcel.spec, self._data, folder, self._settings.settings)
-            self._engine.start((JOB, parcel.number), task)
+            self._engine.start((JOB, parcel.number), task, _TIMEOUT)
 
     def _log(self, parcel: Parcel, pictures: str = "") -> None:
         self._logging[self._thread.submit(self._bring, parcel, pictures)] = parcel

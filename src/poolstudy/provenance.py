@@ -53,9 +53,12 @@ def source_digest(package: Path = _PACKAGE) -> str:
 
 
 def patch(package: Path = _PACKAGE) -> str:
-    """What the checkout's tracked files hold beyond the commit, as git prints it; empty outside of one."""
+    """What the checkout's tracked files hold beyond the commit, as git prints it; empty outside of one.
+
+    New files are not in it; the source digest has those that are modules.
+    """
     root = _checkout(package)
-    return _git(root, "diff", "HEAD", "--binary") if root else ""
+    return _git(root, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff") if root else ""
 
 
 def _checkout(package: Path) -> Path | None:

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from poolstudy.space import Frozen, HyperParameters
+from poolstudy.space import Frozen, HyperParameters, Name
 
 StopReason = Literal["epochs", "early_stopping", "pruned", "failed"]
 State = Literal["complete", "pruned", "failed", "lost", "interrupted"]
@@ -55,7 +56,7 @@ class DataIdentity(Frozen):
         train_images, validation_images: how many.
     """
 
-    name: str
+    name: Name
     digest: str
     parts: dict[str, str]
     image_shape: tuple[int, int, int]
@@ -69,7 +70,7 @@ class DataIdentity(Frozen):
 class TrialSpec(Frozen):
     """All it takes to run a trial again, on the same data and software."""
 
-    study: str
+    study: Name
     slot: int
     seed: int
     hyperparameters: HyperParameters
@@ -171,6 +172,15 @@ def digest_of(value: Any) -> str:
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings, by dotted key."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, tree
 
 
 def seed_of(*origin: int) -> int:

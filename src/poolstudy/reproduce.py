@@ -19,14 +19,14 @@ from poolstudy import chatter, provenance, worker
 from poolstudy.claim import METRICS, Claim, Reached, Verdict, data_differences, differences, judge
 from poolstudy.compose import load_tracking
 from poolstudy.config import TrackingSection
-from poolstudy.data import load_search_data
+from poolstudy.data import load_search_data, resolved
 from poolstudy.devices import find_gpus
 from poolstudy.errors import ClaimBroken, ConfigurationError, RunNotFound, StoreError, TrialLost, one_line
 from poolstudy.execution import EpochEnded, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
 from poolstudy.files import replacing
 from poolstudy.progress import DownloadProgress
-from poolstudy.records import EpochRecord, State, TrialSpec
+from poolstudy.records import EpochRecord, State, TrialSpec, digest_of
 from poolstudy.sources import DigitsData, IdxData
 from poolstudy.tracking import STORE_ERRORS, FoundRun, Tracker, find_run, readable, resolved_uri
 
@@ -44,7 +44,7 @@ class Outcome:
 
 
 def reproduce(
-    which: str, root: Path, console: Console, *, threads: int | None = None, data: str | None = None
+    which: str, root: Path, console: Console, *, threads: int | None = None, data: Path | None = None
 ) -> Outcome:
     """Trains a run's spec again and compares; the reproduction is a run of its own.
 
@@ -61,6 +61,8 @@ def reproduce(
     """
     tracking = load_tracking(root)
     claim = read_claim(which, root, tracking)
+    what = f"{claim.name} of study {claim.spec.study}, {claim.spec.hyperparameters.title()}, run {claim.run_id}"
+    console.print(f"Reproducing {what}", soft_wrap=True, markup=False)
     with DownloadProgress(console) as progress:
         found = load_search_data(_source(claim, root, data), root, progress)
     log = root / "mlruns" / "logs" / "reproduce.log"
@@ -68,8 +70,8 @@ def reproduce(
     with contextlib.closing(LocalEngine(worker.run_task, worker.PRELOAD, log, threads)) as engine:
         gpus = find_gpus(engine, required=False)
         chatter.keep_in(log)
-        device = next((gpu.name for gpu in gpus if claim.device.startswith("GPU")), "CPU:0")
-        tracker = Tracker(tracking.uri, tracking.artifacts, claim.spec.study, root)
+        device = _device(claim, [gpu.name for gpu in gpus])
+        tracker = Tracker(tracking.uri, tracking.artifacts, claim.spec.study, root, restore=False)
         about = {"code": provenance.code_identity().model_dump(), "data_source": claim.source.model_dump(mode="json")}
         try:
             run_id = tracker.open_reproduction(
@@ -87,6 +89,7 @@ def reproduce(
                     task = worker.Training(claim.spec, saved, folder, device, threads, about)
                     reached = _trained(engine, task, claim, lambda one: _log(tracker, run_id, one, claim, console))
                     now = json.loads((folder / "files" / "environment.json").read_text())
+                    now.pop("data_source")  # where the data lay does not matter: what they are has been compared
                     verdict = judge(claim.reached, reached, differences(claim.environment, now))
                 outcome = Outcome(verdict, claim, reached, run_id)
                 close(outcome)
@@ -104,8 +107,11 @@ def freeze(which: str, root: Path) -> Path:
     """
     claim = read_claim(which, root, load_tracking(root))
     path = root / "experiments" / claim.spec.study / "best.json"
-    with replacing(path) as file:
-        file.write_text(claim.sealed())
+    try:
+        with replacing(path) as file:
+            file.write_text(claim.sealed())
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}", "a folder that can be written", "mend its permissions") from None
     return path
 
 
@@ -163,12 +169,12 @@ def _checked_spec(run: FoundRun) -> TrialSpec:
         raise RunNotFound(
             f"run {run.run_id} ({run.name}) is {run.standing}", "a complete, pruned or failed trial", "choose another"
         )
-    spec = run.spec()
-    if spec is None:
+    text, spec = run.text("spec.json"), run.spec()
+    if text is None or spec is None:
         raise StoreError(f"run {run.run_id} has no spec.json", "it among its artifacts", "restore the artifacts")
-    tag = run.tags.get("poolstudy.spec_digest", "")
-    if spec.digest != tag:
-        found = f"spec.json of run {run.run_id} has digest {spec.digest[:16]}…"
+    tag, digest = run.tags.get("poolstudy.spec_digest", ""), digest_of(json.loads(text))
+    if digest != tag:
+        found = f"spec.json of run {run.run_id} has digest {digest[:16]}…"
         raise ClaimBroken(found, f"{tag[:16]}…, which it was started with: it was changed", "restore it")
     return spec
 
@@ -199,36 +205,49 @@ def _reached(run: FoundRun) -> Reached:
     return reached
 
 
-def _source(claim: Claim, root: Path, data: str | None) -> IdxData | DigitsData:
-    """Where to look for the data: a folder of the original's that is not here is not looked for."""
+def _source(claim: Claim, root: Path, data: Path | None) -> IdxData | DigitsData:
+    """Where to look for the data: where the original found them, if that is here.
+
+    What is downloaded goes into the project's own folder, whatever the claim says: it may be a stranger's.
+    """
     source = claim.source
     if source.format == "digits":
         return source
-    path = data or (source.path if source.path and (root / source.path).is_dir() else None)
-    return source.model_copy(update={"path": path})
+    there = source.path if source.path and resolved(source.path, root).is_dir() else None
+    search = (f"data/{source.name}", *source.search)
+    return source.model_copy(update={"path": str(data) if data else there, "search": search})
 
 
 # Training it again
+
+
+def _device(claim: Claim, gpus: list[str]) -> str:
+    """The original's device if it is here, else one of its kind, else the CPU."""
+    if claim.device in gpus:
+        return claim.device
+    return gpus[0] if gpus and claim.device.startswith("GPU") else "CPU:0"
 
 
 def _trained(engine: LocalEngine, task: worker.Training, claim: Claim, note: Callable[[EpochRecord], None]) -> Reached:
     """What the spec reaches now, pruned where the original was."""
     pruned_after = len(claim.reached.history) if claim.reached.stop_reason == "pruned" else None
     engine.start(_KEY, task)
-    while True:
-        for event in engine.events(timeout=0.5):
-            match event:
-                case EpochEnded(_, record):
-                    engine.answer(_KEY, record.epoch == pruned_after)
-                    note(record)
-                case Finished(_, result):
-                    return Reached.of(result)
-                case Failed(_, reason):
-                    return Reached(failure=reason[:500])  # as much as a run's tag has
-                case Lost(_, reason):
-                    raise TrialLost(
-                        f"the reproduction was lost: {reason}", "it trained", f"try again (see {engine.log})"
-                    )
+    try:
+        while True:
+            for event in engine.events(timeout=0.5):
+                match event:
+                    case EpochEnded(_, record):
+                        note(record)
+                        engine.answer(_KEY, record.epoch == pruned_after)
+                    case Finished(_, result):
+                        return Reached.of(result)
+                    case Failed(_, reason):
+                        return Reached(failure=reason[:500])  # as much as a run's tag has
+                    case Lost(_, reason):
+                        found = f"the reproduction was lost: {reason}"
+                        raise TrialLost(found, "it trained", f"try again (see {engine.log})")
+    finally:
+        engine.stop(_KEY)  # before its folder goes
 
 
 def _log(tracker: Tracker, run_id: str, record: EpochRecord, claim: Claim, console: Console) -> None:

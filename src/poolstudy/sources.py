@@ -2,18 +2,12 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from poolstudy.space import Frozen
+from poolstudy.space import Frozen, Name
 
 Positive = Annotated[int, Field(ge=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-# A number is a fine name, though YAML reads `study.name=2026` as one.
-Name = Annotated[
-    str,
-    BeforeValidator(lambda name: str(name) if isinstance(name, int) else name),
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"),
-]
 
 
 class DataSection(Frozen):

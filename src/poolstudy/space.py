@@ -9,8 +9,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+# A number is a fine name, though YAML reads `study.name=2026` as one.
+Name = Annotated[
+    str,
+    BeforeValidator(lambda name: str(name) if isinstance(name, int) else name),
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"),
+]
+"""A name that becomes part of paths and queries."""
 Pooling = Literal["average", "max"]
 Value = str | int | float
 FilterCount = Annotated[int, Field(ge=1, le=4096)]

@@ -29,7 +29,7 @@ from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
 from poolstudy.lock import study_lock
 from poolstudy.progress import DownloadProgress
-from poolstudy.records import Ended, State, TrialResult
+from poolstudy.records import Ended, State
 
 if TYPE_CHECKING:  # they take seconds to import: run_study does it while the server of workers starts
     from poolstudy.search import Attempt, Search
@@ -73,7 +73,7 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
         log = mlruns / "logs" / f"{config.study.name}.log"
         execution = config.execution
         with contextlib.closing(
-            LocalEngine(worker.run_task, worker.PRELOAD, log, execution.threads_per_worker, execution.trial_timeout)
+            LocalEngine(worker.run_task, worker.PRELOAD, log, execution.threads_per_worker)
         ) as engine:
             from poolstudy import tracking
             from poolstudy.search import STORE_ERRORS, Search
@@ -151,16 +151,18 @@ class _Coordinator:
 
     def run(self) -> Outcome:
         config = self._config
-        self._recover()
         study_run = self._tracker.open_study(_study_params(config), config.model_dump(mode="json"))
         link = self._share_dashboard()
         state: State = "interrupted"
         with self._signals():
             try:
-                with self._display:
-                    self._say_devices()
-                    self._display.began(self._search.ended())
-                    self._loop()
+                with contextlib.ExitStack() as last:
+                    last.callback(self._interrupt_running)
+                    self._recover()
+                    with self._display:
+                        self._say_devices()
+                        self._display.began(self._search.ended())
+                        self._loop()
                 self._check_failures()
                 done = len(self._search.ended()) >= config.study.trials or self._exhausted
                 state = "complete" if done else "interrupted"
@@ -168,7 +170,6 @@ class _Coordinator:
                 state = "failed"
                 raise
             finally:
-                self._interrupt_running()
                 self._close_study(study_run, state)
         return Outcome(self._search.ended(), self._exhausted, self._signal, link)
 
@@ -186,7 +187,7 @@ class _Coordinator:
             run = self._tracker.get(known) if known else None
             run_id = run.run_id if run else self._open_run(attempt)
             self._search.opened_run(attempt, run_id)
-            self._end(attempt.number, "interrupted", worker.trained_result(self._staging / run_id))
+            self._end(attempt.number, run_id, "interrupted")
         settled = self._search.settled()
         for run in list(self._tracker.runs("trial", running=True)):
             if run.run_id in settled:
@@ -194,12 +195,14 @@ class _Coordinator:
                 self._delivery.add(Parcel(attempt.number, run.run_id, attempt.spec, state, reason))
         self._delivery.keep_only_pending()
 
-    def _end(self, number: int, state: State, result: TrialResult | None, reason: str = "") -> State:
-        """Ends an attempt in Optuna: as its result says, or in `state` where it has none. Returns its state."""
-        state = result.state if result else state
+    def _end(self, number: int, run_id: str, state: State, reason: str = "") -> tuple[State, str]:
+        """Ends an attempt in Optuna: as its result says, or in `state` where it left none. Returns how, and why."""
+        result = worker.trained_result(self._staging / run_id)
+        if result:
+            state, reason = result.state, result.failure
         objective = self._search.objective(result) if result and state != "failed" else None
-        self._search.end(number, state, objective=objective, reason=result.failure if result else reason)
-        return state
+        self._search.end(number, state, objective=objective, reason=reason)
+        return state, reason
 
     def _open_run(self, attempt: "Attempt") -> str:
         return self._tracker.open_trial(attempt.spec, attempt.name, attempt.retry, self._patch)
@@ -271,7 +274,7 @@ class _Coordinator:
         )
         self._running[attempt.number] = _Running(attempt, run_id, device)
         self._display.started(attempt.number, attempt.name, attempt.spec.hyperparameters)
-        self._engine.start((_TRAIN, attempt.number), task)
+        self._engine.start((_TRAIN, attempt.number), task, self._config.execution.trial_timeout)
 
     def _hear(self, event: Event) -> None:
         job, number = event.key
@@ -279,21 +282,23 @@ class _Coordinator:
             case _ if job == DRAW:
                 self._delivery.hear(event)
             case EpochEnded(key, record):
-                self._engine.answer(key, self._search.report(number, record))
+                prune = self._search.report(number, record)
+                # Logged before it goes on: a trial that is trained to its end has all its epochs in both books.
                 self._tracker.log_epoch(self._running[number].run_id, record)
+                self._engine.answer(key, prune)
                 self._display.epoch(number, record)
             case Finished(_, result):
-                self._close(number, result.state, result=result, reason=result.failure)
+                self._close(number, result.state)
             case Failed(_, reason):
-                self._close(number, "failed", reason=reason)
+                self._close(number, "failed", reason)
             case Lost(_, reason):
-                self._close(number, "lost", reason=reason)
+                self._close(number, "lost", reason)
 
-    def _close(self, number: int, state: State, *, result: TrialResult | None = None, reason: str = "") -> None:
+    def _close(self, number: int, state: State, reason: str = "") -> None:
         """An attempt has ended: its place is free at once, its pictures are drawn while others train."""
         running = self._running.pop(number)
         self._free.append(running.device)
-        self._end(number, state, result, reason)
+        state, reason = self._end(number, running.run_id, state, reason)
         self._display.ended(number, state, self._search.ended(), reason)
         self._delivery.add(Parcel(number, running.run_id, running.attempt.spec, state, reason))
         if state in ("complete", "pruned"):
@@ -324,17 +329,21 @@ class _Coordinator:
 
     def _interrupt_running(self) -> None:
         """Ends what trains; what is being drawn gets some seconds, and waits for the next start otherwise."""
-        for number, running in self._running.items():
-            self._engine.stop((_TRAIN, number))
-            self._end(number, "interrupted", None)
-            self._delivery.add(Parcel(number, running.run_id, running.attempt.spec, "interrupted"))
-        self._running.clear()
-        until = time.monotonic() + _PATIENCE
-        while self._delivery.pending() and time.monotonic() < until:
-            self._wait()
-        self._engine.close()
-        self._delivery.close()
-        self._search.close()
+        with contextlib.ExitStack() as last:  # all of it is done, whichever of it fails
+            last.callback(self._remove_staging)
+            last.callback(self._search.close)
+            last.callback(self._delivery.close)
+            last.callback(self._engine.close)
+            while self._running:
+                number, running = self._running.popitem()
+                self._engine.stop((_TRAIN, number))
+                state, reason = self._end(number, running.run_id, "interrupted")
+                self._delivery.add(Parcel(number, running.run_id, running.attempt.spec, state, reason))
+            until = time.monotonic() + _PATIENCE
+            while self._delivery.pending() and time.monotonic() < until:
+                self._wait()
+
+    def _remove_staging(self) -> None:
         with contextlib.suppress(OSError):  # what was not delivered stays
             self._staging.rmdir()
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from poolstudy.files import replacing
 from poolstudy.records import EpochRecord, FigureSettings, TrialResult, TrialSpec
 
@@ -73,9 +75,12 @@ def run_task(task: Training | Drawing, on_epoch: Callable[[EpochRecord], bool]) 
 
 
 def trained_result(folder: Path) -> TrialResult | None:
-    """The result in a trial's folder; None where it was not trained to the end."""
+    """The result in a trial's folder; None where it was not trained to the end, or by another version of this."""
     file = folder / "result.json"
-    return TrialResult.model_validate_json(file.read_text()) if file.exists() else None
+    try:
+        return TrialResult.model_validate_json(file.read_text())
+    except (FileNotFoundError, ValidationError):
+        return None
 
 
 def find_gpus() -> "list[Device]":

@@ -55,7 +55,7 @@ def run(task: str, on_epoch: OnEpoch) -> TrialResult:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[LocalEngine]:
-    made = LocalEngine(run, [], tmp_path / "log", threads=1, task_timeout=3)
+    made = LocalEngine(run, [], tmp_path / "log", threads=1)
     yield made
     made.close()
 
@@ -100,6 +100,17 @@ def test_a_task_that_is_stopped_is_heard_of_no_more_and_the_others_go_on(engine:
     assert {event.key for event in play(engine)} == {KEYS[2]}
 
 
+def test_what_is_not_taken_stays_and_a_task_that_has_ended_can_be_stopped(engine: LocalEngine) -> None:
+    engine.start(KEYS[1], "fail")
+    engine.start(KEYS[2], "fail")
+    time.sleep(2)  # both have ended
+    taken = next(iter(engine.events(timeout=10)))
+    (other,) = set(KEYS.values()) & set(engine.running())
+    assert {taken.key, other} == {KEYS[1], KEYS[2]}
+    assert [event.key for event in play(engine)] == [other]
+    engine.stop(other)
+
+
 def test_each_task_has_a_process_of_its_own(engine: LocalEngine) -> None:
     for key in (1, 2, 3):
         engine.start(KEYS[key], "train")
@@ -119,7 +130,7 @@ def test_each_task_has_a_process_of_its_own(engine: LocalEngine) -> None:
     ],
 )
 def test_a_task_that_goes_wrong_is_told_with_the_reason(engine: LocalEngine, task: str, event: Event) -> None:
-    engine.start(KEYS[1], task)
+    engine.start(KEYS[1], task, timeout=3)
     engine.start(KEYS[2], "train")
     heard = play(engine)
     assert event in heard

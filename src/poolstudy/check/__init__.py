@@ -1,4 +1,4 @@
-"""What this machine has of what a study needs, and what to do about the rest. Nothing is changed or downloaded."""
+"""What this machine has of what a study needs, and what to do about the rest. Nothing is downloaded."""
 
 import subprocess
 from collections.abc import Iterator

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from poolstudy.check.finding import SETUP, Finding, some
 from poolstudy.config import ExecutionSection
 from poolstudy.devices import cores, has_nvidia_driver, places
 from poolstudy.errors import one_line
+from poolstudy.execution.local import death
 
 _SECONDS = 120  # to import it; 15 on two busy cores
 _ASK = """
@@ -48,7 +48,7 @@ def tensorflow(asked: "subprocess.Popen[str]", execution: ExecutionSection) -> I
         return
     if gpus is None:
         why = one_line((err.strip().splitlines() or ["it says nothing"])[-1])
-        found = f"a process that imports it {_ending(asked.returncode)}: {why}"
+        found = f"a process that imports it {death(asked.returncode)}: {why}"
         yield Finding("lacks", "TensorFlow", found, f"{SETUP}, on a processor that TensorFlow is built for")
     elif gpus:
         yield from (Finding("ok", "TensorFlow", f"Found GPU at: /device:{name} ({what})") for name, what in gpus)
@@ -81,10 +81,3 @@ def reason(err: str) -> str:
     gravest = max(("IWEF".index(severity) for severity, _ in about), default=0)
     last = [text for severity, text in about if "IWEF".index(severity) == gravest]
     return one_line(last[-1]) if last else "it does not say why"
-
-
-def _ending(code: int) -> str:
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            return f"was ended by {signal.Signals(-code).name}"
-    return f"ended with exit code {code}"

@@ -33,6 +33,7 @@ _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow"}
 class _Worker:
     process: ForkServerProcess
     pipe: connection.Connection
+    timeout: float | None
     began: float = field(default_factory=time.monotonic)
 
 
@@ -44,15 +45,11 @@ class LocalEngine:
         preload: the modules that the server loads once, before it is forked.
         log: file for all that workers and server print.
         threads: of numerical libraries in a worker.
-        task_timeout: seconds after which a task counts as hung; None: never.
     """
 
-    def __init__(
-        self, run: RunTask, preload: list[str], log: Path, threads: int, task_timeout: float | None = None
-    ) -> None:
+    def __init__(self, run: RunTask, preload: list[str], log: Path, threads: int) -> None:
         self.log = log
         self._run = run
-        self._task_timeout = task_timeout
         self._workers: dict[Key, _Worker] = {}
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(preload)
@@ -77,31 +74,39 @@ class LocalEngine:
             if process.pid is None:
                 raise ChildProcessError(f"the server of workers died: {type(error).__name__}") from None
             process.join()
-            raise ChildProcessError(_death(process.exitcode)) from None
+            raise ChildProcessError(f"its process {death(process.exitcode)}") from None
 
-    def start(self, key: Key, task: Any) -> None:
-        """Starts a task; its events carry `key`."""
+    def start(self, key: Key, task: Any, timeout: float | None = None) -> None:
+        """Starts a task; its events carry `key`.
+
+        Args:
+            timeout: seconds after which it counts as hung; None: never.
+        """
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(self._run, task, theirs), daemon=True)
         process.start()
         theirs.close()
-        self._workers[key] = _Worker(process, ours)
+        self._workers[key] = _Worker(process, ours, timeout)
 
     def running(self) -> list[Key]:
         """The keys of the tasks that have not ended."""
         return list(self._workers)
 
-    def events(self, timeout: float) -> list[Event]:
-        """What has happened since the last call; waits up to `timeout` seconds for something."""
-        pipes = [worker.pipe for worker in self._workers.values()]
-        ready = set(connection.wait(pipes, timeout))
-        found = [self._receive(key, worker) for key, worker in self._workers.items() if worker.pipe in ready]
-        found += [self._hung(key, worker) for key, worker in self._workers.items() if worker.pipe not in ready]
-        events = [event for event in found if event is not None]
-        for event in events:
+    def events(self, timeout: float) -> Iterator[Event]:
+        """What has happened since the last call; waits up to `timeout` seconds for something.
+
+        An event that is not taken, since the one before it ended the caller, stays for the next call.
+        """
+        ready = set(connection.wait([worker.pipe for worker in self._workers.values()], timeout))
+        for key, worker in list(self._workers.items()):
+            if key not in self._workers:
+                continue  # stopped by the caller meanwhile
+            event = self._receive(key, worker) if worker.pipe in ready else self._hung(key, worker)
+            if event is None:
+                continue
             if not isinstance(event, EpochEnded):
-                self._reap(event.key)
-        return events
+                self._reap(key)
+            yield event
 
     def answer(self, key: Key, stop: bool) -> None:
         """Lets the worker that reported an epoch go on, or stop in good order."""
@@ -109,9 +114,10 @@ class LocalEngine:
             self._workers[key].pipe.send(stop)
 
     def stop(self, key: Key) -> None:
-        """Ends a task at once; nothing more is heard of it."""
-        self._workers[key].process.kill()
-        self._reap(key)
+        """Ends a task at once, if it still runs; nothing more is heard of it."""
+        if key in self._workers:
+            self._workers[key].process.kill()
+            self._reap(key)
 
     def close(self) -> None:
         """Ends every task at once."""
@@ -123,7 +129,7 @@ class LocalEngine:
             kind, content = worker.pipe.recv()
         except (EOFError, OSError):
             worker.process.join()
-            return Lost(key, _death(worker.process.exitcode))
+            return Lost(key, f"its process {death(worker.process.exitcode)}")
         events: dict[str, Callable[[Key, Any], Event]] = {
             "epoch": EpochEnded,
             "finished": Finished,
@@ -133,10 +139,10 @@ class LocalEngine:
         return events[kind](key, content)
 
     def _hung(self, key: Key, worker: _Worker) -> Event | None:
-        if self._task_timeout is None or time.monotonic() - worker.began < self._task_timeout:
+        if worker.timeout is None or time.monotonic() - worker.began < worker.timeout:
             return None
         worker.process.kill()
-        return Lost(key, f"hung for more than {self._task_timeout:g} s")
+        return Lost(key, f"hung for more than {worker.timeout:g} s")
 
     def _reap(self, key: Key) -> None:
         worker = self._workers.pop(key)
@@ -148,11 +154,12 @@ class LocalEngine:
         worker.process.close()
 
 
-def _death(exitcode: int | None) -> str:
+def death(exitcode: int | None) -> str:
+    """How a process ended: by which signal, or with which exit code."""
     if exitcode is not None and exitcode < 0:
         with contextlib.suppress(ValueError):
-            return f"its process was ended by {signal.Signals(-exitcode).name}"
-    return f"its process ended with exit code {exitcode}"
+            return f"was ended by {signal.Signals(-exitcode).name}"
+    return f"ended with exit code {exitcode}"
 
 
 def _work(run: RunTask, task: Any, pipe: connection.Connection) -> None:

@@ -22,6 +22,7 @@ from poolstudy.figures.kernels import kernels, layer_kernels
 from poolstudy.figures.mistakes import mistakes, small_mistakes
 from poolstudy.figures.style import readable
 from poolstudy.figures.weights import layer_histogram, weights_histogram
+from poolstudy.files import replacing
 from poolstudy.model import Maps, Weights
 from poolstudy.model import feature_maps as maps_of
 from poolstudy.records import FigureSettings, TrialResult, TrialSpec, trial_name
@@ -48,8 +49,9 @@ class Subject:
 
 
 def draw(subject: Subject, files: Path, images: Path, settings: FigureSettings) -> None:
-    """Draws every picture of a trial: files into `files`, keyed images into `images`."""
-    draw_diagram(subject.model, files / "diagram.png", settings.diagram_dpi)
+    """Draws every picture of a trial: files into `files`, keyed images into `images`; each is whole or not there."""
+    with replacing(files / "diagram.png") as part:
+        draw_diagram(subject.model, part, settings.diagram_dpi)
     example = min(settings.example_image, len(subject.labels) - 1)
     maps = maps_of(subject.model, scaled(subject.images[example]))
     for name, figure in _files(subject, example, maps, settings.kernel_limit):
@@ -106,5 +108,5 @@ def _name(spec: TrialSpec) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, pil_kwargs={"compress_level": 1})
+    with replacing(path) as part:
+        figure.savefig(part, pil_kwargs={"compress_level": 1})

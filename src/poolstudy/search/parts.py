@@ -28,7 +28,7 @@ def open_study(database: Path, config: StudyConfig) -> optuna.Study:
             pruner=pruner_of(config),
             load_if_exists=True,
         )
-    except (OSError, *STORE_ERRORS) as error:
+    except (OSError, RuntimeError, *STORE_ERRORS) as error:  # RuntimeError: it is of another version of Optuna
         found = f"{database} cannot be used ({one_line(error)})"
         raise StoreError(found, "an SQLite file that can be written", "mend it or move it away") from None
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from poolstudy.errors import StoreError, one_line
 from poolstudy.records import EpochRecord, State, TrialResult, TrialSpec
+from poolstudy.tracking.found import search
 from poolstudy.tracking.store import SQLITE, STORE_ERRORS, make_database, resolved_uri
 
 Kind = Literal["study", "trial", "reproduction"]
@@ -27,8 +28,6 @@ STATUS: dict[State, str] = {
     "interrupted": "KILLED",
 }
 """MLflow's status of a run by its `poolstudy.state`."""
-
-_PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,13 @@ class Tracker:
             when it is not there.
         artifacts: folder of artifacts of SQLite stores, relative to `root`.
         study: name of the study, and of its MLflow experiment.
+        restore: bring the experiment back, with all its runs, if it was deleted.
 
     Raises:
         StoreError: the store cannot be used.
     """
 
-    def __init__(self, uri: str, artifacts: str, study: str, root: Path) -> None:
+    def __init__(self, uri: str, artifacts: str, study: str, root: Path, *, restore: bool = True) -> None:
         self.uri = resolved_uri(uri, root)
         self._study = study
         try:
@@ -64,7 +64,7 @@ class Tracker:
             if local:
                 make_database(self.uri, folder)
             self._client = MlflowClient(self.uri)
-            self.experiment_id = self._experiment((folder / study).as_uri() if local else None)
+            self.experiment_id = self._experiment((folder / study).as_uri() if local else None, restore)
         except (OSError, ImportError, *STORE_ERRORS) as error:
             raise StoreError(
                 f"MLflow's store {uri} cannot be used ({one_line(error)})",
@@ -72,11 +72,14 @@ class Tracker:
                 "mend it, or name another by tracking.uri",
             ) from None
 
-    def _experiment(self, location: str | None) -> str:
+    def _experiment(self, location: str | None, restore: bool) -> str:
         found = self._client.get_experiment_by_name(self._study)
         if found is None:
             return self._client.create_experiment(self._study, artifact_location=location)
         if found.lifecycle_stage == "deleted":
+            if not restore:
+                what = f"experiment {self._study} was deleted in MLflow"
+                raise StoreError(what, "it there", f"restore it: mlflow experiments restore -x {found.experiment_id}")
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
@@ -138,12 +141,12 @@ class Tracker:
     def log_files(self, run_id: str, folder: Path, pattern: str = "*") -> None:
         """The files at the root of a trial's folder that fit the pattern."""
         for path in sorted(folder.glob(pattern)):
-            if path.is_file():
+            if path.is_file() and not path.name.startswith("."):  # what a process that died was writing
                 self._client.log_artifact(run_id, str(path))
 
     def log_images(self, run_id: str, images: Path) -> None:
         """The pictures <key>.png in a folder, by their keys, for the grids of the chart view; each once."""
-        paths = sorted(images.glob("**/*.png"))
+        paths = sorted(images.glob("**/[!.]*.png"))
         logged = self._logged_images(run_id) if paths else set()
         for path in paths:
             key = path.relative_to(images).with_suffix("").as_posix()
@@ -170,7 +173,7 @@ class Tracker:
         if pictures:
             tags["poolstudy.pictures"] = pictures[:500]
         if result is not None:
-            if state != "failed":
+            if state in ("complete", "pruned"):
                 self._log_metrics(run_id, result.metrics(), 0)
             tags["poolstudy.stop_reason"] = result.stop_reason
             tags["poolstudy.weights_digest"] = result.weights_digest
@@ -200,15 +203,8 @@ class Tracker:
     def runs(self, kind: Kind, running: bool = False) -> Iterator[TrackedRun]:
         """The study's runs of a kind, oldest first; with `running` only those not ended."""
         condition = f"tags.`poolstudy.kind` = '{kind}'" + (" and attributes.status = 'RUNNING'" if running else "")
-        token: str | None = None
-        while True:
-            page = self._client.search_runs(
-                [self.experiment_id], condition, max_results=_PAGE, order_by=["attributes.start_time"], page_token=token
-            )
-            yield from (_tracked(run) for run in page)
-            token = page.token
-            if not token:
-                return
+        found = search(self._client, [self.experiment_id], condition, ["attributes.start_time"])
+        return (_tracked(run) for run in found)
 
     def get(self, run_id: str) -> TrackedRun | None:
         """A run, or None where MLflow has none of this ID, or has it deleted."""
