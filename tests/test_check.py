@@ -41,6 +41,7 @@ DLOPEN = (
 )
 
 
+@pytest.mark.slow
 def test_the_whole_command_on_this_machine(project: Path, poolstudy: Command) -> None:
     said = poolstudy(project, "check", "tiny")
     lines = said.stdout.splitlines()
@@ -60,6 +61,7 @@ def test_the_whole_command_on_this_machine(project: Path, poolstudy: Command) ->
     assert sorted(path.name for path in project.iterdir()) == ["conf", "experiments", "images"]
 
 
+@pytest.mark.slow
 def test_overrides_are_read_and_what_lacks_ends_with_code_3(project: Path, poolstudy: Command) -> None:
     (project / "images" / "labels.gz").write_bytes(b"damaged")
     said = poolstudy(project, "check", "tiny", "study.trials=1", PYTHONIOENCODING="ascii")

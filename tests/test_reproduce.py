@@ -31,6 +31,8 @@ TRIALS = ", ".join(
 )
 GOOD, PRUNED, FAILED = range(3)
 
+pytestmark = pytest.mark.slow  # the verdict's logic has fast tests, in test_claim.py
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory, poolstudy: Command) -> Path:
@@ -95,7 +97,6 @@ def test_a_run_comes_out_bit_for_bit_as_a_run_of_its_own(study: Path, poolstudy:
     assert "identical" in shown.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("which", [PRUNED, FAILED])
 def test_pruned_and_failed_runs_come_out_the_same(study: Path, poolstudy: Command, which: int) -> None:
     original = runs(study)[which]
@@ -107,7 +108,6 @@ def test_pruned_and_failed_runs_come_out_the_same(study: Path, poolstudy: Comman
     assert comparison["now"]["failure"] == original.data.tags.get("poolstudy.reason", "")
 
 
-@pytest.mark.slow
 def test_other_threads_are_named(study: Path, poolstudy: Command) -> None:
     said = poolstudy(study, "reproduce", runs(study)[GOOD].info.run_id, "--threads", "2")
     assert "threads is 2, was 1" in said.stdout
@@ -115,7 +115,6 @@ def test_other_threads_are_named(study: Path, poolstudy: Command) -> None:
     assert ("identical: " in said.stdout, said.returncode) in ((True, 0), (False, 1))
 
 
-@pytest.mark.slow
 def test_another_seed_is_different_from_the_first_epoch_on(study: Path, poolstudy: Command) -> None:
     original = runs(study)[GOOD]
     path = artifact(study, original, "spec.json")
@@ -132,7 +131,6 @@ def test_another_seed_is_different_from_the_first_epoch_on(study: Path, poolstud
     assert reproductions(study, original)[-1].data.tags["poolstudy.verdict"] == "different"
 
 
-@pytest.mark.slow
 def test_a_package_of_another_version_and_an_edited_source_file_are_named(
     study: Path, poolstudy: Command, tmp_path: Path
 ) -> None:
@@ -150,7 +148,6 @@ def test_a_package_of_another_version_and_an_edited_source_file_are_named(
     assert "identical: bit for bit" in said.stdout
 
 
-@pytest.mark.slow
 def test_a_changed_pixel_behind_the_checksum_is_caught_before_training(study: Path, poolstudy: Command) -> None:
     original = runs(study)[GOOD]
     file = study / "images" / "images.gz"
@@ -170,7 +167,6 @@ def test_a_changed_pixel_behind_the_checksum_is_caught_before_training(study: Pa
     assert "different: not the same" in said.stdout
 
 
-@pytest.mark.slow
 def test_a_frozen_run_is_reproduced_without_its_mlruns(study: Path, poolstudy: Command, tmp_path: Path) -> None:
     frozen = poolstudy(study, "freeze", "best")
     assert frozen.returncode == 0, frozen.stderr

@@ -176,6 +176,7 @@ def test_a_study_is_told_by_its_settings_its_trials_and_its_best(root: Path, tra
     assert f"  {best}" in lines
 
 
+@pytest.mark.slow
 def test_the_command_tells_a_real_run_in_plain_text(finished: tuple[Path, Any], poolstudy: Command) -> None:
     root, ran = finished
     best = re.search(r"Best run: ([0-9a-f]{32})", ran.stdout)
@@ -192,6 +193,7 @@ def test_the_command_tells_a_real_run_in_plain_text(finished: tuple[Path, Any], 
     assert (narrow.returncode, narrow.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_there_ends_with_one_line(project: Path, poolstudy: Command) -> None:
     for run, code, why in (("best", 3, "no "), ("../etc", 2, "names no run")):
         said = poolstudy(project, "show", run)

@@ -226,10 +226,25 @@ def test_the_same_command_does_no_work_twice_and_more_trials_go_on(
 @pytest.mark.parametrize(
     ("overrides", "code", "message"),
     [
-        (["training.epochs=9"], 2, "study tiny exists with other settings (training.epochs is 3, asked for 9)"),
+        pytest.param(
+            ["training.epochs=9"],
+            2,
+            "study tiny exists with other settings (training.epochs is 3, asked for 9)",
+            marks=pytest.mark.slow,
+        ),
         (["data.path=nowhere"], 3, "no images.gz in"),
-        (["study.name=new", "tracking.uri=sqlite:////proc/nowhere/mlflow.db"], 3, "MLflow's store"),
-        (["study.name=gpu", "execution.require_gpu=true"], 3, "no GPU that TensorFlow can use"),
+        pytest.param(
+            ["study.name=new", "tracking.uri=sqlite:////proc/nowhere/mlflow.db"],
+            3,
+            "MLflow's store",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["study.name=gpu", "execution.require_gpu=true"],
+            3,
+            "no GPU that TensorFlow can use",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line_and_leaves_nothing(

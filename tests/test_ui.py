@@ -1,7 +1,6 @@
 """The pages as a new user meets them: the printed link, in a real browser."""
 
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -49,8 +48,11 @@ def link(finished: tuple[Path, Any]) -> Iterator[str]:
     ) as ui:
         assert ui.stdout is not None
         yield ui.stdout.readline().strip()
-        ui.send_signal(signal.SIGINT)
-        assert ui.wait(timeout=20) == 0
+        try:
+            ui.terminate()
+            assert ui.wait(timeout=20) == 0
+        finally:
+            ui.kill()
 
 
 @pytest.fixture
