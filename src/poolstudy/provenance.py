@@ -42,6 +42,11 @@ def code_identity(package: Path = _PACKAGE) -> CodeIdentity:
     )
 
 
+def provenance(source: Frozen) -> dict[str, object]:
+    """What a run's environment.json says beside the machine: the code, and where its data came from."""
+    return {"code": code_identity().model_dump(), "data_source": source.model_dump(mode="json")}
+
+
 def source_digest(package: Path = _PACKAGE) -> str:
     """SHA-256 over the names and bytes of every Python file of a package, in order."""
     total = hashlib.sha256()

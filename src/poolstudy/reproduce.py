@@ -72,7 +72,7 @@ def reproduce(
         chatter.keep_in(log)
         device = _device(claim, [gpu.name for gpu in gpus])
         tracker = Tracker(tracking.uri, tracking.artifacts, claim.spec.study, root, restore=False)
-        about = {"code": provenance.code_identity().model_dump(), "data_source": claim.source.model_dump(mode="json")}
+        about = provenance.provenance(claim.source)
         try:
             run_id = tracker.open_reproduction(
                 claim.spec, f"{claim.name}-reproduction", claim.run_id, provenance.patch()

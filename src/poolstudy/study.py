@@ -128,10 +128,7 @@ class _Coordinator:
         self._data = data.save(mlruns / "cache" / data.identity.digest[:16])
         self._running: dict[int, _Running] = {}
         self._gpus = gpus
-        self._about = {
-            "code": provenance.code_identity().model_dump(),
-            "data_source": config.data.model_dump(mode="json"),
-        }
+        self._about = provenance.provenance(config.data)
         self._patch = provenance.patch()
         self._free = places(config.execution, gpus)
         self._delivery = Delivery(engine, tracker, self._staging, self._data, config.tracking.figures, at_once=cores())

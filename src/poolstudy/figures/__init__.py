@@ -62,7 +62,7 @@ def draw(subject: Subject, files: Path, images: Path, settings: FigureSettings) 
 
 def _files(subject: Subject, example: int, maps: Maps, kernel_limit: float) -> Iterator[tuple[str, Figure]]:
     spec, result, names = subject.spec, subject.result, subject.spec.data.class_names
-    pooling, heading = spec.hyperparameters.pooling, f"{_name(spec)} · {spec.hyperparameters.title()}"
+    pooling, heading = spec.hyperparameters.pooling, f"{trial_name(spec.slot)} · {spec.hyperparameters.title()}"
     weights = subject.untrained, subject.trained
     yield "learning_curves.png", learning_curves(result, pooling, heading)
     yield "weights_histogram.png", weights_histogram(*weights, pooling, heading)
@@ -75,7 +75,7 @@ def _files(subject: Subject, example: int, maps: Maps, kernel_limit: float) -> I
 
 def _keyed(subject: Subject, example: int, maps: Maps, kernel_limit: float) -> Iterator[tuple[str, Figure]]:
     spec, names = subject.spec, subject.spec.data.class_names
-    pooling, short = spec.hyperparameters.pooling, f"{_name(spec)} · {spec.hyperparameters.kind}"
+    pooling, short = spec.hyperparameters.pooling, f"{trial_name(spec.slot)} · {spec.hyperparameters.kind}"
     weights = subject.untrained, subject.trained
     yield "model/diagram", small_diagram(subject.model, pooling, short)
     yield "curves/learning", small_learning_curves(subject.result, pooling, short)
@@ -101,10 +101,6 @@ def _caption(subject: Subject, example: int) -> str:
 def _counts(subject: Subject) -> NDArray[np.intp]:
     classes = len(subject.spec.data.class_names)
     return confusion_counts(subject.labels, subject.probabilities.argmax(axis=1), classes)
-
-
-def _name(spec: TrialSpec) -> str:
-    return trial_name(spec.slot)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -37,7 +37,10 @@ def mistakes(
     told = "the true class, and below it what the image is taken for, with what probability"
     figure.text(0.5, 0.955, told, ha="center", va="top", fontsize=8, color=INK)
     worst = most_wrong(labels, probabilities, 24)
-    captions = [_caption(labels[index], probabilities[index], class_names) for index in worst]
+    captions = [
+        (true, f"{taken} {probabilities[index].max():.2f}")
+        for index, (true, taken) in zip(worst, _names(worst, labels, probabilities, class_names), strict=True)
+    ]
     _grid(figure, images[worst], captions, COLOURS[pooling], columns=6, rows=4, top=0.93, size=8)
     return figure
 
@@ -53,18 +56,23 @@ def small_mistakes(
     """The first nine, to be read at 256 pixels."""
     figure = new_figure(SMALL, SMALL, heading)
     worst = most_wrong(labels, probabilities, 9)
-    captions = [_caption(labels[index], probabilities[index], class_names) for index in worst]
-    captions = [(true, taken.rsplit(" ", 1)[0]) for true, taken in captions]
+    captions = _names(worst, labels, probabilities, class_names)
     _grid(figure, images[worst], captions, COLOURS[pooling], columns=3, rows=3, top=0.92, size=7.5)
     return figure
 
 
-def _caption(label: np.uint8, probabilities: NDArray[np.float32], class_names: tuple[str, ...]) -> tuple[str, str]:
-    true, taken = int(label), int(probabilities.argmax())
-    return (
-        readable(class_names[true], true, limit=12),
-        f"{readable(class_names[taken], taken, limit=12)} {probabilities[taken]:.2f}",
-    )
+def _names(
+    which: NDArray[np.intp],
+    labels: NDArray[np.uint8],
+    probabilities: NDArray[np.float32],
+    class_names: tuple[str, ...],
+) -> list[tuple[str, str]]:
+    """Of each image the true class, and the one it is taken for."""
+    pairs = zip(labels[which], probabilities[which].argmax(axis=1), strict=True)
+    return [
+        (readable(class_names[true], int(true), 12), readable(class_names[taken], int(taken), 12))
+        for true, taken in pairs
+    ]
 
 
 def _grid(
