@@ -31,7 +31,7 @@ graphviz:
 study: setup  ## run the study `pooling`, or go on with it
 	$(BIN)/poolstudy run pooling $(ARGS)
 
-smoke: setup  ## its twin of about a minute
+smoke: setup  ## its twin of a minute or two
 	$(BIN)/poolstudy run smoke $(ARGS)
 
 reproduce: setup  ## train a run again and prove that it comes out the same: make reproduce RUN=id
