@@ -58,6 +58,8 @@ format: setup  ## put the formatting right
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate -q
 lock:  ## pin the dependencies anew (needs uv)
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate -q -o requirements/cpu.txt
-	uv pip compile pyproject.toml --extra dev --extra gpu --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate -q -o requirements/gpu.txt
+	$(COMPILE) --extra dev -o requirements/cpu.txt
+	$(COMPILE) --extra dev --extra gpu -o requirements/gpu.txt
+	$(COMPILE) --extra dev --extra bench -o requirements/bench.txt
