@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from poolstudy.data import SearchData
 from poolstudy.errors import DeviceError, TrialFailed, one_line
 from poolstudy.model import Weights, build_model, weights_digest, weights_of
-from poolstudy.records import EpochRecord, StopReason, TrainingSettings, TrialResult, TrialSpec, best_epoch
+from poolstudy.records import EpochRecord, StopReason, TrialResult, TrialSpec, best_epoch
 from poolstudy.training.epochs import Epochs
 
 OnEpoch = Callable[[EpochRecord], bool]
@@ -88,17 +88,9 @@ def train(spec: TrialSpec, data: SearchData, on_epoch: OnEpoch = lambda _: False
         spec.hyperparameters, spec.data.image_shape, len(spec.data.class_names), spec.training.dense_units
     )
     untrained = weights_of(model)
-    epochs = Epochs(
-        model,
-        data,
-        batch_size=spec.hyperparameters.batch_size,
-        learning_rate=spec.hyperparameters.learning_rate,
-        seed=spec.seed,
-        whole=bool(tf.config.get_visible_devices("GPU")),
-    )
     course = _Course(model, on_epoch)
-    _run(epochs, spec.training, course)
-    if not course.history:
+    epochs = _run(spec, data, model, course)
+    if epochs is None or not course.history:
         raise TrialFailed(course.failure)
     trained = weights_of(model)
     history = tuple(course.history)
@@ -158,16 +150,29 @@ class _Course:
         return "epochs" if len(self.history) == epochs else "early_stopping"
 
 
-def _run(epochs: Epochs, settings: TrainingSettings, course: _Course) -> None:
-    """Trains until it stops, and restores the weights of the least validation loss, however it ends."""
+def _run(spec: TrialSpec, data: SearchData, model: keras.Model, course: _Course) -> Epochs | None:
+    """Trains until it stops, and restores the weights of the least validation loss, however it ends.
+
+    None where memory is too short even for the images.
+    """
+    epochs = None
     try:
-        for epoch in range(1, settings.epochs + 1):
+        epochs = Epochs(
+            model,
+            data,
+            batch_size=spec.hyperparameters.batch_size,
+            learning_rate=spec.hyperparameters.learning_rate,
+            seed=spec.seed,
+            whole=bool(tf.config.get_visible_devices("GPU")),
+        )
+        for epoch in range(1, spec.training.epochs + 1):
             began = time.perf_counter()
             loss, accuracy = epochs.train(epoch)
             val_loss, val_accuracy = epochs.validate()
             values = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
-            if not course.goes_on(epoch, time.perf_counter() - began, values, settings.patience):
+            if not course.goes_on(epoch, time.perf_counter() - began, values, spec.training.patience):
                 break
     except tf.errors.ResourceExhaustedError as error:
         course.failure = f"out of memory: {one_line(error)}"
     course.restore_best()
+    return epochs
