@@ -10,14 +10,16 @@ PACKAGE = Path(__file__).parents[1] / "src" / "poolstudy"
 FLOORS = {
     "errors": 0, "files": 0, "lock": 0, "space": 0, "records": 0, "sources": 0, "download": 0,
     "chatter": 0, "provenance": 0,
-    "config": 1, "data": 1, "model": 1, "claim": 1,
+    "config": 1, "data": 1, "model": 1, "claim": 1, "staging": 1,
     "compose": 2, "training": 2, "figures": 2, "search": 2, "tracking": 2, "execution": 2, "display": 2,
     "progress": 2, "dashboard": 2, "terminal": 2, "environment": 2,
+    "interrupt": 2,
     "worker": 3,
-    "devices": 4, "delivery": 4,
-    "study": 5, "ui": 5, "show": 5, "check": 5, "reproduce": 5,
-    "cli": 6,
-    "__main__": 7,
+    "devices": 4, "drawing": 4, "delivery": 4, "ledger": 4,
+    "coordinator": 5,
+    "study": 6, "ui": 6, "show": 6, "check": 6, "reproduce": 6,
+    "cli": 7,
+    "__main__": 8,
 }  # fmt: skip
 # Within floor 0 there is an order as well.
 GROUND = ["errors", "files", "lock", "space", "records", "sources", "download", "chatter", "provenance"]
@@ -32,7 +34,7 @@ ONLY = {
     "matplotlib": {"figures"},
     "rich": {"display", "progress", "terminal", "study", "show", "check", "reproduce", "cli"},
     "packaging": {"check"},
-    "requests": {"download"},
+    "requests": {"download", "tracking"},
     "urllib3": {"download"},
     "sklearn": {"data", "worker"},
     "multiprocessing": {"execution"},

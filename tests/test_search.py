@@ -221,8 +221,9 @@ def test_what_a_killed_coordinator_left_open_is_told_and_tidied(opened: Open, pr
     search._study.enqueue_trial({"pooling": "max"})  # queued, never asked
     again = opened()
     left = list(again.unfinished())
-    assert left == [(linked, "run-x"), (unlinked, None)]
-    for one, _ in left:
+    assert left == [linked, unlinked]
+    assert [again.run_of(one) for one in left] == ["run-x", ""]
+    for one in left:
         again.end(one.number, "interrupted")
     assert not [trial for trial in trials(project) if not trial.state.is_finished()]
     retried, second = take(again), take(again)

@@ -16,32 +16,14 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from books import FILES, artifact, check_books, damaged_files, files_of, images_of, runs, trials
 from conftest import Command, clean_environment
 from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
 
 from poolstudy.data import SearchData, scaled
 from poolstudy.model import build_model, weights_digest, weights_of
 from poolstudy.records import TrialSpec
 
-FILES = {
-    "spec.json",
-    "history.csv",
-    "environment.json",
-    "summary.txt",
-    "diagram.png",
-    "learning_curves.png",
-    "weights_histogram.png",
-    "kernels.png",
-    "feature_maps.png",
-    "confusion_matrix.png",
-    "most_wrong.png",
-    "classification_report.json",
-    "layers.csv",
-    "model.keras",
-    "untrained.npz",
-    "validation.npz",
-}
 UNDRAWN = {name for name in FILES if not name.endswith(".png")}
 IMAGES = {
     "model/diagram",
@@ -52,43 +34,6 @@ IMAGES = {
     "confusion/validation",
     "confusion/most_wrong",
 }
-TERMINAL = {"COMPLETE": "complete", "PRUNED": "pruned"}
-
-
-def runs(root: Path, study: str = "tiny", kind: str = "trial") -> list[Run]:
-    """The runs of a study, oldest first."""
-    client = MlflowClient(f"sqlite:///{root / 'mlruns' / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name(study)
-    assert experiment is not None
-    found = client.search_runs([experiment.experiment_id], f"tags.`poolstudy.kind` = '{kind}'", ViewType.ACTIVE_ONLY)
-    return sorted(found, key=lambda run: run.info.start_time)
-
-
-def trials(root: Path, study: str = "tiny") -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name=study, storage=f"sqlite:///{root / 'mlruns' / 'optuna.db'}").trials
-
-
-def check_books(root: Path, study: str = "tiny") -> None:
-    """Optuna's attempts and MLflow's runs agree one to one, as the ledger says."""
-    attempts = {trial.user_attrs["run_id"]: trial for trial in trials(root, study) if "ledger" in trial.user_attrs}
-    tracked = {run.info.run_id: run for run in runs(root, study)}
-    assert attempts.keys() == tracked.keys()
-    status = {"complete": "FINISHED", "pruned": "KILLED", "interrupted": "KILLED", "failed": "FAILED", "lost": "FAILED"}
-    for run_id, run in tracked.items():
-        trial, tags = attempts[run_id], run.data.tags
-        ledger = trial.user_attrs["ledger"]
-        assert (
-            tags["poolstudy.state"]
-            == trial.user_attrs["state"]
-            == TERMINAL.get(trial.state.name, tags["poolstudy.state"])
-        )
-        assert run.info.status == status[tags["poolstudy.state"]]
-        assert (int(tags["poolstudy.trial"]), int(tags["poolstudy.attempt"])) == (ledger["slot"], ledger["retry"])
-        assert tags["poolstudy.spec_digest"] == TrialSpec.model_validate(ledger["spec"]).digest
-
-
-def artifact(root: Path, run: Run, name: str) -> Path:
-    return Path(run.info.artifact_uri.removeprefix("file://")) / name
 
 
 @pytest.fixture(scope="session")
@@ -114,22 +59,11 @@ def test_params_are_those_of_the_spec_that_trained(study: Path) -> None:
         assert run.data.tags["poolstudy.data_digest"] == spec.data.digest
 
 
-def files_of(root: Path, run: Run) -> set[str]:
-    """Without the patch, which is there where the checkout under test holds changes."""
-    return {path.name for path in artifact(root, run, "").iterdir() if path.is_file()} - {"code.patch"}
-
-
-def images_of(root: Path, run: Run) -> list[str]:
-    """Keys of the run's images; each is there as PNG and as a small copy."""
-    names = [path.name for path in artifact(root, run, "images").glob("*")]
-    assert len([name for name in names if name.endswith(".webp")]) * 2 == len(names)
-    return sorted(name.split("+step+")[0].replace("~", "/") for name in names if name.endswith(".webp"))
-
-
 def test_every_run_has_the_files_and_images_of_the_contract(study: Path) -> None:
     for run in runs(study):
         assert files_of(study, run) == FILES
         assert images_of(study, run) == sorted(IMAGES)
+        assert list(damaged_files(study, run)) == []
         assert "poolstudy.pictures" not in run.data.tags
 
 

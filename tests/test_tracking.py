@@ -40,7 +40,7 @@ def test_a_run_carries_the_contract(tracker: Tracker, client: MlflowClient, tmp_
     (tmp_path / "summary.txt").write_text("a summary")
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "images" / "weights" / "conv_1.png")
     tracker.log_files(run_id, tmp_path)
-    tracker.log_images(run_id, tmp_path / "images")
+    tracker.log_images(run_id, tmp_path / "images", drawn_at=5)
     tracker.close_trial(run_id, "complete", result=RESULT)
 
     run = client.get_run(run_id)

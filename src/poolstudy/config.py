@@ -128,10 +128,17 @@ class FiguresSection(FigureSettings):
 
 
 class TrackingSection(Frozen):
-    """Attributes: `uri` of MLflow's store; `artifacts` folder of SQLite stores; `figures`."""
+    """Where runs are kept; a study's `uri` stays, the rest may change.
+
+    Attributes:
+        uri: of MLflow's store.
+        artifacts: folder of the artifacts of SQLite stores.
+        patience: seconds that the store may be away while the study runs; then the study stops.
+    """
 
     uri: Annotated[str, Field(min_length=1)] = "sqlite:///mlruns/mlflow.db"
     artifacts: Annotated[str, Field(min_length=1)] = "mlruns/artifacts"
+    patience: Seconds = 600.0
     figures: FiguresSection = FiguresSection()
 
 
@@ -180,7 +187,7 @@ class StudyConfig(Frozen):
         Where the data lie and how the trials are run may change from start to start.
         """
         free = {"study": {"trials", "timeout", "name"}, "data": {"path", "search", "mirrors"}}
-        free["tracking"] = {"artifacts", "figures"}
+        free["tracking"] = set(TrackingSection.model_fields) - {"uri"}
         kept = self.model_dump(mode="json", exclude={**free, "execution": True})
         return dict(leaves(kept))
 

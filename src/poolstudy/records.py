@@ -83,6 +83,20 @@ class TrialSpec(Frozen):
         return digest_of(self.model_dump(mode="json"))
 
 
+class Attempt(Frozen):
+    """One try at a slot; `number` is its Optuna trial, `retry` 0 for the first try."""
+
+    number: int
+    slot: int
+    retry: int
+    spec: TrialSpec
+
+    @property
+    def name(self) -> str:
+        """The name of its folder, and of its run in MLflow."""
+        return trial_name(self.slot, self.retry)
+
+
 class EpochRecord(Frozen):
     """One epoch, counted from 1; `seconds` covers training and validation."""
 

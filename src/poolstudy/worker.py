@@ -4,7 +4,7 @@ The coordinator imports this module to name its functions, so TensorFlow is impo
 server that workers are forked from has loaded it by then: see `PRELOAD`. Nothing may be computed
 there: only a TensorFlow not yet used survives a fork.
 
-A trial's folder:
+What it leaves in a trial's folder (staging.py has the rest of it):
 
     files/          what becomes the run's files
     images/         what becomes its keyed images
@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from poolstudy.files import replacing
 from poolstudy.records import EpochRecord, FigureSettings, TrialResult, TrialSpec
+from poolstudy.staging import trained_result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,15 +71,6 @@ def run_task(task: Training | Drawing, on_epoch: Callable[[EpochRecord], bool]) 
         DeviceError, OSError: this machine failed it; another try may succeed.
     """
     return _draw(task) if isinstance(task, Drawing) else _train(task, on_epoch)
-
-
-def trained_result(folder: Path) -> TrialResult | None:
-    """The result in a trial's folder; None where it was not trained to the end, or by another version of this."""
-    file = folder / "result.json"
-    try:
-        return TrialResult.model_validate_json(file.read_text())
-    except (FileNotFoundError, ValidationError):
-        return None
 
 
 def find_gpus() -> "list[Device]":

@@ -19,13 +19,16 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from poolstudy.errors import PoolstudyError, TrialFailed, one_line
+import psutil
+
+from poolstudy.errors import DeviceError, PoolstudyError, TrialFailed, one_line
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Key, Lost
 from poolstudy.records import EpochRecord, TrialResult
 
 RunTask = Callable[[Any, Callable[[EpochRecord], bool]], TrialResult]
 """Runs a task; calls back after each epoch and stops when the answer is True."""
 
+_SERVERS = 3  # that may die, one after the other, before a task is given up
 _TENSORFLOW = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "KERAS_BACKEND": "tensorflow",
@@ -39,6 +42,12 @@ class _Worker:
     pipe: connection.Connection
     timeout: float | None
     began: float = field(default_factory=time.monotonic)
+
+    def kill(self) -> None:
+        """Ends it, also where its server died: then Process.kill takes it for dead as well."""
+        assert self.process.pid is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, signal.SIGKILL)
 
 
 class LocalEngine:
@@ -58,9 +67,13 @@ class LocalEngine:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(preload)
         log.parent.mkdir(parents=True, exist_ok=True)
-        variables = _TENSORFLOW | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
-        with _environment(variables), _output_to(log):
-            forkserver.ensure_running()  # it loads TensorFlow while this process goes on
+        self._variables = _TENSORFLOW | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+        self._serve()
+
+    def _serve(self) -> None:
+        """Starts the server, if it does not run; it loads TensorFlow while this process goes on."""
+        with _environment(self._variables), _output_to(self.log):
+            forkserver.ensure_running()
 
     def call(self, function: Callable[[], Any]) -> Any:
         """What `function` returns in a process of its own.
@@ -83,14 +96,29 @@ class LocalEngine:
     def start(self, key: Key, task: Any, timeout: float | None = None) -> None:
         """Starts a task; its events carry `key`.
 
+        A server of workers that died is started anew; its workers go on, and tell their ends themselves.
+
         Args:
             timeout: seconds after which it counts as hung; None: never.
+
+        Raises:
+            DeviceError: the server dies again and again.
         """
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(self._run, task, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        self._workers[key] = _Worker(process, ours, timeout)
+        for _ in range(_SERVERS):
+            if not _server_lives():
+                self._serve()
+            ours, theirs = self._context.Pipe()
+            process = self._context.Process(target=_work, args=(self._run, task, theirs), daemon=True)
+            try:
+                process.start()
+            except (EOFError, OSError):  # the server died just now
+                ours.close()
+                continue
+            finally:
+                theirs.close()
+            self._workers[key] = _Worker(process, ours, timeout)
+            return
+        raise DeviceError("the server of workers dies again and again", "one that goes on", f"see {self.log}")
 
     def running(self) -> list[Key]:
         """The keys of the tasks that have not ended."""
@@ -120,7 +148,7 @@ class LocalEngine:
     def stop(self, key: Key) -> None:
         """Ends a task at once, if it still runs; nothing more is heard of it."""
         if key in self._workers:
-            self._workers[key].process.kill()
+            self._workers[key].kill()
             self._reap(key)
 
     def close(self) -> None:
@@ -145,7 +173,7 @@ class LocalEngine:
     def _hung(self, key: Key, worker: _Worker) -> Event | None:
         if worker.timeout is None or time.monotonic() - worker.began < worker.timeout:
             return None
-        worker.process.kill()
+        worker.kill()
         return Lost(key, f"hung for more than {worker.timeout:g} s")
 
     def _reap(self, key: Key) -> None:
@@ -153,7 +181,7 @@ class LocalEngine:
         worker.pipe.close()
         worker.process.join(timeout=5)
         if worker.process.exitcode is None:
-            worker.process.kill()
+            worker.kill()
             worker.process.join()
         worker.process.close()
 
@@ -164,6 +192,14 @@ def death(exitcode: int | None) -> str:
         with contextlib.suppress(ValueError):
             return f"was ended by {signal.Signals(-exitcode).name}"
     return f"ended with exit code {exitcode}"
+
+
+def _server_lives() -> bool:
+    """Whether the server runs; multiprocessing would start another silently, with our output and environment."""
+    number = vars(forkserver._forkserver).get("_forkserver_pid")
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return number is not None and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _work(run: RunTask, task: Any, pipe: connection.Connection) -> None:

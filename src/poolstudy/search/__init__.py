@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from poolstudy.config import StudyConfig
 from poolstudy.errors import StudyMismatch
-from poolstudy.records import DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of, trial_name
+from poolstudy.records import Attempt, DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of
 from poolstudy.search.parts import STORE_ERRORS, open_study, sampler_of, suggest
 from poolstudy.space import HyperParameters, Value
 
@@ -29,22 +29,18 @@ _STATES: dict[State, TrialState] = {
     "interrupted": TrialState.FAIL,
 }
 _SETTLED = ("complete", "pruned", "failed")  # a slot whose last attempt ended so is not tried again
+_LATE_RUN = "run_id of trial "  # and its number: the study's attributes that stand for a trial's run_id
 _DUPLICATES_IN_A_ROW = 10  # then an unseen configuration is drawn at random
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One try at a slot; `number` is its Optuna trial, `retry` 0 for the first try."""
+class Settled:
+    """An attempt that has ended, how, why, and its run in MLflow if it has one."""
 
-    number: int
-    slot: int
-    retry: int
-    spec: TrialSpec
-
-    @property
-    def name(self) -> str:
-        """The run's name in MLflow."""
-        return trial_name(self.slot, self.retry)
+    attempt: Attempt
+    state: State
+    reason: str
+    run_id: str
 
 
 class Search:
@@ -73,6 +69,7 @@ class Search:
         self._slots: dict[int, list[FrozenTrial]] = {}
         self._ended: dict[int, Ended] = {}  # by slot
         self._plan = self._planned_order()
+        self._late_runs = late_runs(self._study)
         self._read()
 
     # What the study is
@@ -109,32 +106,29 @@ class Search:
 
     # After an interruption
 
-    def unfinished(self) -> Iterator[tuple[Attempt, str | None]]:
-        """Attempts that were left open, and their runs if they are known; each is to be settled by `end`.
+    def unfinished(self) -> Iterator[Attempt]:
+        """Attempts that were left open; each is to be settled by `end`.
 
         Trials that never became an attempt are closed on the way.
         """
         while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             self._study.ask()  # queued for an attempt that was never made
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if ledger := trial.user_attrs.get("ledger"):
-                attempt = Attempt(trial.number, ledger["slot"], ledger["retry"], _spec(trial))
-                yield attempt, trial.user_attrs.get("run_id")
+            if "ledger" in trial.user_attrs:
+                yield _attempt(trial)
             elif "duplicate_of" in trial.user_attrs:
                 original = self._frozen(trial.user_attrs["duplicate_of"])
                 self._settle_duplicate(trial.number, original.user_attrs["ledger"]["slot"])
             else:
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
-    def settled(self) -> dict[str, tuple[Attempt, State, str]]:
-        """Every attempt that has ended and has a run: by the run's ID, with its state and the reason for it."""
-        found: dict[str, tuple[Attempt, State, str]] = {}
-        for trial in self._study.get_trials(deepcopy=False):
-            ledger, state = trial.user_attrs.get("ledger"), _state(trial)
-            if ledger and state and "run_id" in trial.user_attrs:
-                attempt = Attempt(trial.number, ledger["slot"], ledger["retry"], _spec(trial))
-                found[trial.user_attrs["run_id"]] = attempt, state, trial.user_attrs.get("reason", "")
-        return found
+    def settled(self) -> Iterator[Settled]:
+        """Every attempt that has ended."""
+        for trials in self._slots.values():
+            for trial in trials:
+                if state := _state(trial):
+                    reason = str(trial.user_attrs.get("reason", ""))
+                    yield Settled(_attempt(trial), state, reason, self._run_id(trial))
 
     # Asking
 
@@ -232,7 +226,7 @@ class Search:
     def _opened(self, trial: optuna.Trial, slot: int, retry: int, spec: TrialSpec) -> Attempt:
         self._live[trial.number] = trial
         self._remember(slot, self._frozen(trial.number))
-        return Attempt(trial.number, slot, retry, spec)
+        return Attempt(number=trial.number, slot=slot, retry=retry, spec=spec)
 
     # Duplicates
 
@@ -263,8 +257,21 @@ class Search:
     # While an attempt runs, and when it ends
 
     def opened_run(self, attempt: Attempt, run_id: str) -> None:
-        """Notes the attempt's run in MLflow."""
-        self._note(attempt.number, "run_id", run_id)
+        """Notes the attempt's run in MLflow: at its trial, or at the study if the trial has ended.
+
+        Optuna leaves a trial alone that has ended; a run is opened so late while the tracking server is away.
+        """
+        try:
+            self._note(attempt.number, "run_id", run_id)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            self._study.set_user_attr(f"{_LATE_RUN}{attempt.number}", run_id)
+            self._late_runs[attempt.number] = run_id
+            if attempt.slot in self._ended and self._slots[attempt.slot][-1].number == attempt.number:
+                self._ended[attempt.slot] = self._ended[attempt.slot].model_copy(update={"run_id": run_id})
+
+    def run_of(self, attempt: Attempt) -> str:
+        """The attempt's run in MLflow as it was noted; empty where none was."""
+        return self._run_id(self._frozen(attempt.number))
 
     def report(self, number: int, record: EpochRecord) -> bool:
         """Notes an epoch; answers whether to prune the trial. After its last epoch there is nothing to save."""
@@ -313,9 +320,12 @@ class Search:
                 slot=slot,
                 state=state,
                 objective=trial.user_attrs["objective"],
-                run_id=trial.user_attrs.get("run_id", ""),
+                run_id=self._run_id(trial),
                 hyperparameters=_spec(trial).hyperparameters,
             )
+
+    def _run_id(self, trial: FrozenTrial) -> str:
+        return self._late_runs.get(trial.number) or str(trial.user_attrs.get("run_id", ""))
 
     # Optuna lets a trial be read and annotated by its number through the storage only.
 
@@ -327,6 +337,17 @@ class Search:
 
     def _note(self, number: int, key: str, value: object) -> None:
         self._study._storage.set_trial_user_attr(self._trial_id(number), key, value)
+
+
+def late_runs(study: optuna.Study) -> dict[int, str]:
+    """The runs that were opened after their trials had ended, by the trials' numbers."""
+    noted = study.user_attrs.items()
+    return {int(key.removeprefix(_LATE_RUN)): str(run) for key, run in noted if key.startswith(_LATE_RUN)}
+
+
+def _attempt(trial: FrozenTrial) -> Attempt:
+    ledger = trial.user_attrs["ledger"]
+    return Attempt(number=trial.number, slot=ledger["slot"], retry=ledger["retry"], spec=_spec(trial))
 
 
 def _spec(trial: FrozenTrial) -> TrialSpec:

@@ -4,6 +4,7 @@ import logging
 import os
 from pathlib import Path
 
+import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -12,15 +13,43 @@ from sqlalchemy.exc import SQLAlchemyError
 from poolstudy.errors import StoreError
 from poolstudy.lock import made_once
 
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # each file of some kilobytes would have one
+_ENVIRONMENT = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # each file of some kilobytes would have one
+    # MLflow's client waits 120 s and repeats a call 7 times, and a repeated creation can make two runs of one.
+    # Here a call fails soon, and is repeated by who knows what it was (delivery.py).
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+for _name, _value in _ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 SQLITE = "sqlite:///"
 RUN_ONE = "run one first (make study)"
 
+_SERVER_ERROR = 500
+_PASSING = (408, 429)  # a request timed out, too many requests
+
 STORE_ERRORS = (MlflowException, SQLAlchemyError)
 """What MLflow raises when its store cannot be read or written."""
+
+
+def is_away(uri: str, error: Exception) -> bool:
+    """Whether a store that answered with this error may answer otherwise in a while.
+
+    So does a server that is not there, is slow, or has trouble of its own (5xx), and a database that another
+    program holds. A full disk, a file that cannot be written or is damaged, and a plain no do not pass.
+    """
+    if uri.startswith(SQLITE):
+        return isinstance(error, STORE_ERRORS) and "database is locked" in str(error)
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return error.response.status_code in _PASSING or error.response.status_code >= _SERVER_ERROR
+    if isinstance(error, MlflowException):
+        status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+        return status in _PASSING or status >= _SERVER_ERROR
+    return isinstance(error, requests.RequestException)
 
 
 def resolved_uri(uri: str, root: Path) -> str:
