@@ -83,7 +83,9 @@ class Coordinator:
         self._config, self._around = config, around
         self._engine, self._tracker, self._search = engine, tracker, search
         self._display, self._interrupt = display, interrupt
-        self._drawings = Drawings(engine, around.data, config.tracking.figures, drawn_at_once)
+        self._drawings = Drawings(
+            engine, around.data, config.tracking.figures, at_once=drawn_at_once, retries=config.execution.retries
+        )
         self._delivery = Delivery(tracker)
         self._free = list(around.places)
         self._running: dict[int, _Running] = {}
@@ -196,7 +198,8 @@ class Coordinator:
         job, number = event.key
         match event:
             case _ if job == DRAW:
-                self._delivery.ready(*self._drawings.hear(event))
+                if drawn := self._drawings.hear(event):
+                    self._delivery.ready(*drawn)
             case EpochEnded(key, record):
                 prune = self._search.report(number, record)
                 # On disk before it goes on: a trial that is trained to its end has all its epochs in both books.

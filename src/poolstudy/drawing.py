@@ -1,6 +1,6 @@
 """Pictures of attempts that have ended, drawn by processes of their own while others train."""
 
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 
 from poolstudy import worker
@@ -20,11 +20,15 @@ class Drawings:
     Args:
         data: folder of the saved `SearchData`.
         at_once: how many are drawn at the same time.
+        retries: how often a drawing is tried again whose process died.
     """
 
-    def __init__(self, engine: LocalEngine, data: Path, settings: FiguresSection, at_once: int) -> None:
+    def __init__(
+        self, engine: LocalEngine, data: Path, settings: FiguresSection, *, at_once: int, retries: int
+    ) -> None:
         self._engine, self._data, self._settings = engine, data, settings
-        self._at_once = at_once
+        self._at_once, self._retries = at_once, retries
+        self._lost: Counter[int] = Counter()
         self._waiting: deque[AttemptFolder] = deque()
         self._drawn: dict[int, AttemptFolder] = {}  # being drawn, by Optuna's number
 
@@ -41,10 +45,17 @@ class Drawings:
         self._start()
         return True
 
-    def hear(self, event: Event) -> tuple[AttemptFolder, str]:
-        """What became of a drawing: whose it is, and why it could not be drawn, if so."""
-        folder = self._drawn.pop(event.key[1])
+    def hear(self, event: Event) -> tuple[AttemptFolder, str] | None:
+        """What became of a drawing: whose it is, and why it could not be drawn, if so; None: it is tried again."""
+        number = event.key[1]
+        folder = self._drawn.pop(number)
+        self._lost[number] += isinstance(event, Lost)
+        again = isinstance(event, Lost) and self._lost[number] <= self._retries
+        if again:
+            self._waiting.append(folder)
         self._start()
+        if again:
+            return None
         return folder, f"not drawn: {event.reason}" if isinstance(event, Failed | Lost) else ""
 
     def _start(self) -> None:
