@@ -4,7 +4,9 @@ It never waits for MLflow: what MLflow is to be told goes to the attempt's folde
 """
 
 import contextlib
+import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 _TRAIN = "train"
 _MOMENT = 0.2  # seconds after which a signal is looked for
 _OPENING = 5.0  # seconds that a run may take to be opened before its trial starts without it
-_CLOSING = 8.0  # seconds that pictures and deliveries may take after a first Ctrl-C
+_CLOSING = 6.0  # seconds that pictures and deliveries may take after a first Ctrl-C
+_FAREWELL = 2.5  # seconds more to close the study's own run
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,6 @@ class Coordinator:
         with contextlib.ExitStack() as last:  # all of it is done, whichever of it fails
             last.callback(self._remove_staging)
             last.callback(self._search.close)
-            last.callback(self._delivery.close)
             last.callback(self._engine.close)
             last.callback(self._close)
             self._recover()
@@ -112,10 +114,13 @@ class Coordinator:
                 self._loop()
         self._check_exhausted()
 
-    @property
-    def tracking_answers(self) -> bool:
-        """Whether MLflow did, the last time it was told something."""
-        return self._delivery.away is None
+    def finish(self, last: Callable[[], None]) -> None:
+        """Tells MLflow a last thing, unless it is away: then the next start does.
+
+        Raises:
+            StoreError: MLflow's store failed.
+        """
+        self._delivery.close(last, _FAREWELL if self._interrupt.signal else 10 * _FAREWELL)
 
     def _recover(self) -> None:
         for folder in recover(self._search, self._tracker, self._around.staging):
@@ -153,6 +158,10 @@ class Coordinator:
         away = self._delivery.away
         since = (away.since, away.reason) if away else None
         self._display.tracking(self._drawings.pending(), self._delivery.waiting(), since)
+        artifacts = self._tracker.artifacts
+        if artifacts and artifacts.was_deleted():
+            folder = os.path.relpath(artifacts.folder)
+            self._display.warn(f"{folder} was deleted: the files of the runs before are gone; the study goes on")
 
     def _goes_on(self, until: float) -> bool:
         return self._interrupt.signal is None and time.monotonic() < until

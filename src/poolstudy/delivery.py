@@ -7,7 +7,7 @@ process dies, what lies on disk is simply brought again.
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -65,8 +65,10 @@ class Delivery:
         self._opened: queue.SimpleQueue[tuple[Attempt, str]] = queue.SimpleQueue()
         self._failure: Exception | None = None
         self._closed = False
+        self._last: Callable[[], None] | None = None
         # As a daemon, so that a server that never answers cannot keep the program from ending.
-        threading.Thread(target=self._work, name="tracking", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
+        self._thread.start()
 
     # Said by the coordinator
 
@@ -141,15 +143,37 @@ class Delivery:
             found = f"MLflow's store {self._tracker.uri} failed ({cause(self._failure)})"
             raise StoreError(found, "one that can be written", "mend it; the same command then goes on") from None
 
-    def close(self) -> None:
-        """Ends; what waits stays where it is, for the next start."""
+    def close(self, last: Callable[[], None] | None = None, seconds: float = 0) -> None:
+        """Ends; what waits stays where it is, for the next start.
+
+        Args:
+            last: what to tell MLflow still, if it answers.
+            seconds: how long to wait for that.
+
+        Raises:
+            StoreError: the store has said no to that for good.
+        """
+        failed_before = self._failure is not None
         with self._changed:
-            self._closed = True
+            self._last, self._closed = last, True
             self._changed.notify_all()
+        self._thread.join(seconds)
+        if not failed_before:
+            self.check()
 
     # The thread
 
     def _work(self) -> None:
+        try:
+            self._deliver()
+            if self._last and not self.away:
+                self._last()
+        except Exception as error:
+            if not self._tracker.is_away(error):
+                self._fail(error)
+
+    def _deliver(self) -> None:
+        """Until it is closed. Raises what the store says for good."""
         pause = 0.25
         while entry := self._next():
             try:
@@ -158,8 +182,7 @@ class Delivery:
                 if self._was_deleted(entry, error):
                     continue
                 if not self._tracker.is_away(error):
-                    self._fail(error)
-                    return
+                    raise
                 self._wait_for_server(error, pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
@@ -203,8 +226,9 @@ class Delivery:
         entry.opened.set()
 
     def _close_run(self, entry: _Entry) -> None:
-        folder, end = entry.folder, entry.folder.ended
+        folder, attempt, end = entry.folder, entry.folder.attempt, entry.folder.ended
         assert end is not None, "nothing is ready that has not ended"
+        self._tracker.describe(entry.run_id, attempt.spec, folder.patch)  # again: somebody may have deleted its files
         # A process that died may have left files half written; the environment was whole before it trained.
         whole = "*" if folder.result else "environment.json"
         self._tracker.log_files(entry.run_id, folder.path / "files", whole)

@@ -63,6 +63,10 @@ class Display:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._live.stop()
 
+    def warn(self, line: str) -> None:
+        """One line that stays, also where it is quiet."""
+        self._print(line)
+
     def say(self, line: str) -> None:
         """One line that stays."""
         if not self._quiet:
@@ -112,11 +116,10 @@ class Display:
         self._drawing, self._waiting = drawing, waiting
         if away and not self._away:
             since = time.strftime("%H:%M:%S", time.localtime(away[0]))
-            self.say(f"MLflow away since {since} ({away[1]}): training goes on, what is to be logged waits on disk")
+            self.warn(f"MLflow away since {since} ({away[1]}): training goes on, what is to be logged waits on disk")
         elif self._away and not away:
-            self.say(
-                f"MLflow answers again after {clock(time.time() - self._away[0])}: {waiting} things are logged now"
-            )
+            after = clock(time.time() - self._away[0])
+            self.warn(f"MLflow answers again after {after}: {waiting} things are being logged")
         self._away = away
 
     def _print(self, line: str) -> None:

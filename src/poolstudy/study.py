@@ -110,17 +110,17 @@ def _tracked(
         state = "failed"
         raise
     finally:
-        if coordinator.tracking_answers:  # else its run stays open, until the study goes on
-            _close_study(config, tracker, search, run_id, state)
+        metrics = _study_metrics(config, search)
+        coordinator.finish(lambda: tracker.close_study(run_id, state, metrics))
     return Outcome(search.ended(), coordinator.exhausted, interrupt.signal, link)
 
 
-def _close_study(config: StudyConfig, tracker: "Tracker", search: "Search", run_id: str, state: State) -> None:
+def _study_metrics(config: StudyConfig, search: "Search") -> dict[str, float]:
     ended = search.ended()
     metrics = {"trials": float(len(ended))}
     if ended and ended[0].state == "complete":
         metrics[config.study.objective.metric] = ended[0].objective
-    tracker.close_study(run_id, state, metrics)
+    return metrics
 
 
 def _share_dashboard(config: StudyConfig, tracker: "Tracker") -> str:

@@ -1,12 +1,15 @@
 """Real processes; what they run needs no TensorFlow, so that a worker starts at once."""
 
+import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -30,10 +33,17 @@ def run(task: str, on_epoch: OnEpoch) -> TrialResult:
             os.kill(os.getpid(), signal.Signals[name])
         case ["exit", code]:
             os._exit(int(code))
+        case ["segfault"]:
+            ctypes.string_at(0)
+        case ["memory"]:
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 32, 1 << 32))
+            bytearray(1 << 33)
         case ["fail"]:
             raise TrialFailed("the loss is nan")
         case ["raise"]:
             raise ValueError("two\nlines")
+        case ["pause"]:
+            time.sleep(5)
         case ["hang"]:
             time.sleep(600)
     history = []
@@ -122,7 +132,8 @@ def test_each_task_has_a_process_of_its_own(engine: LocalEngine) -> None:
     ("task", "event"),
     [
         ("die SIGKILL", Lost(KEYS[1], "its process was ended by SIGKILL")),
-        ("die SIGSEGV", Lost(KEYS[1], "its process was ended by SIGSEGV")),
+        ("segfault", Lost(KEYS[1], "its process was ended by SIGSEGV")),
+        ("memory", Lost(KEYS[1], "MemoryError:")),
         ("exit 3", Lost(KEYS[1], "its process ended with exit code 3")),
         ("hang", Lost(KEYS[1], "hung for more than 3 s")),
         ("fail", Failed(KEYS[1], "the loss is nan")),
@@ -137,6 +148,44 @@ def test_a_task_that_goes_wrong_is_told_with_the_reason(engine: LocalEngine, tas
     assert [one.key for one in heard if isinstance(one, Finished)] == [KEYS[2]]
 
 
+def server() -> int:
+    """The process that workers are forked from."""
+    return int(vars(forkserver._forkserver)["_forkserver_pid"])
+
+
+def test_a_server_that_dies_is_started_anew_and_its_workers_go_on(engine: LocalEngine) -> None:
+    engine.start(KEYS[1], "pause")
+    engine.start(KEYS[2], "hang")
+    hung = engine._workers[KEYS[2]].process.pid
+    assert hung is not None
+    first = server()
+    os.kill(first, signal.SIGKILL)
+    time.sleep(0.5)
+    engine.start(KEYS[3], "train")
+    assert server() != first
+    engine.stop(KEYS[2])
+    assert [event.key for event in play(engine) if isinstance(event, Finished)] == [KEYS[3], KEYS[1]]
+    assert not alive(hung)
+
+
+def test_a_server_that_dies_again_and_again_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "deadly.py").write_text("import os; os._exit(3)")
+    script = """
+import pathlib, sys
+from poolstudy.errors import DeviceError
+from poolstudy.execution.local import LocalEngine
+if __name__ == "__main__":
+    engine = LocalEngine(print, ["deadly"], pathlib.Path(sys.argv[1]), threads=1)
+    try:
+        engine.start(("train", 1), "train")
+    except DeviceError as error:
+        print(engine.running(), error)
+"""
+    (tmp_path / "main.py").write_text(script)
+    said = subprocess.check_output([sys.executable, tmp_path / "main.py", tmp_path / "log"], text=True)
+    assert said.startswith("[] the server of workers dies again and again; expected one that goes on; see ")
+
+
 def test_what_a_worker_prints_goes_to_the_log(tmp_path: Path) -> None:
     engine = LocalEngine(run, [], tmp_path / "other", threads=1)
     engine.start(KEYS[1], "raise")
@@ -146,17 +195,18 @@ def test_what_a_worker_prints_goes_to_the_log(tmp_path: Path) -> None:
     assert any("two" in path.read_text() for path in tmp_path.parent.rglob("*") if path.name in {"log", "other"})
 
 
-def test_workers_end_with_their_coordinator(tmp_path: Path) -> None:
+def test_workers_and_their_server_end_with_their_coordinator(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
         import pathlib, sys, time
         sys.path.insert(0, sys.argv[1])
         if __name__ == "__main__":
             from execution.test_local import run
+            from multiprocessing import forkserver
             from poolstudy.execution.local import LocalEngine
             engine = LocalEngine(run, [], pathlib.Path(sys.argv[2]), threads=1)
             engine.start(("train", 1), "hang")
-            print(engine._workers["train", 1].process.pid, flush=True)
+            print(engine._workers["train", 1].process.pid, vars(forkserver._forkserver)["_forkserver_pid"], flush=True)
             time.sleep(600)
         """
     )
@@ -165,13 +215,13 @@ def test_workers_end_with_their_coordinator(tmp_path: Path) -> None:
     tests = str(Path(__file__).parents[1])
     with subprocess.Popen([sys.executable, file, tests, tmp_path / "log"], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        worker = int(parent.stdout.readline())
-        assert alive(worker)
+        processes = [int(number) for number in parent.stdout.readline().split()]
+        assert [alive(process) for process in processes] == [True, True]
         parent.kill()
     deadline = time.monotonic() + 10
-    while alive(worker) and time.monotonic() < deadline:
+    while any(map(alive, processes)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not alive(worker)
+    assert not any(map(alive, processes))
 
 
 def alive(process: int) -> bool:

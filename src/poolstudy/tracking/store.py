@@ -1,5 +1,6 @@
 """Where MLflow's store is, and its database, made once and whole."""
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -34,6 +35,27 @@ _PASSING = (408, 429)  # a request timed out, too many requests
 
 STORE_ERRORS = (MlflowException, SQLAlchemyError)
 """What MLflow raises when its store cannot be read or written."""
+
+
+class Watched:
+    """A folder that somebody may delete while it is written; MLflow makes it anew without a word."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._held: int | None = None
+
+    def was_deleted(self) -> bool:
+        """Whether it was since the last call, though it may be there again."""
+        if self._held is None:
+            with contextlib.suppress(OSError):
+                self._held = os.open(self.folder, os.O_RDONLY)  # while it is open, no other folder gets its number
+            return False
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(self._held), self.folder.stat()):
+                return False
+        os.close(self._held)
+        self._held = None
+        return True
 
 
 def is_away(uri: str, error: Exception) -> bool:

@@ -22,7 +22,7 @@ from PIL import Image
 from poolstudy.errors import StoreError, cause
 from poolstudy.records import EpochRecord, State, TrialResult, TrialSpec
 from poolstudy.tracking.found import search
-from poolstudy.tracking.store import SQLITE, STORE_ERRORS, is_away, make_database, resolved_uri
+from poolstudy.tracking.store import SQLITE, STORE_ERRORS, Watched, is_away, make_database, resolved_uri
 
 Kind = Literal["study", "trial", "reproduction"]
 STATUS: dict[State, str] = {
@@ -57,6 +57,9 @@ class Tracker:
         study: name of the study, and of its MLflow experiment.
         restore: bring the experiment back, with all its runs, if it was deleted.
 
+    Attributes:
+        artifacts: the folder of this study's artifacts; None where a server keeps them.
+
     Raises:
         StoreError: the store cannot be used.
     """
@@ -71,6 +74,7 @@ class Tracker:
                 make_database(self.uri, folder)
             self._client = MlflowClient(self.uri)
             self.experiment_id = self._experiment((folder / study).as_uri() if local else None, restore)
+            self.artifacts = Watched(folder / study) if local else None
         except (OSError, ImportError, *STORE_ERRORS) as error:
             raise StoreError(
                 f"MLflow's store {uri} cannot be used ({cause(error)})",
