@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu).txt
 INSTALLED := $(VENV)/.installed-$(notdir $(LOCK))
 
-.PHONY: help setup graphviz study smoke reproduce ui check test test-slow lint format lock
+.PHONY: help setup graphviz study smoke reproduce ui check test test-slow torture lint format lock
 
 help:  ## print these words
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -48,6 +48,9 @@ test: setup  ## the fast tests
 
 test-slow: setup  ## the slow tests: whole studies, the browser
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+torture: setup  ## kill a study a hundred times and see that nothing is lost; an hour (ARGS="--kills 10 --trials 8 --seed 1")
+	$(BIN)/python tests/torture.py $(ARGS)
 
 lint: setup  ## formatting, lint and types
 	$(BIN)/ruff format --check .
