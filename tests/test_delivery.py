@@ -28,7 +28,9 @@ class Moody(Tracker):
 
     away_for = 0
     answers_lost = 0
+    slow = False
     broken = False
+    late: tuple[Any, ...] = ()
 
     def is_away(self, error: Exception) -> bool:
         return isinstance(error, ConnectionError)
@@ -42,7 +44,14 @@ class Moody(Tracker):
 
     def create_trial(self, *arguments: Any) -> str:
         self._mood()
+        if self.slow:  # it makes a run, but only after one has looked for it and asked again
+            self.slow = False
+            self.late = arguments
+            raise ConnectionError("timed out")
         run_id = super().create_trial(*arguments)
+        if self.late:
+            super().create_trial(*self.late)
+            self.late = ()
         if self.answers_lost:
             self.answers_lost -= 1
             raise ConnectionError("reset by peer")
@@ -163,6 +172,14 @@ def test_a_run_whose_creation_was_not_answered_is_found_again(
     tracker: Moody, delivery: Delivery, trained: Callable[[int], AttemptFolder]
 ) -> None:
     tracker.answers_lost = 1
+    bring(delivery, trained(1))
+    check_whole(tracker)
+
+
+def test_a_run_that_a_slow_server_made_after_all_goes(
+    tracker: Moody, delivery: Delivery, trained: Callable[[int], AttemptFolder]
+) -> None:
+    tracker.slow = True
     bring(delivery, trained(1))
     check_whole(tracker)
 

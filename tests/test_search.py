@@ -279,7 +279,7 @@ def test_a_study_on_other_data_is_not_continued(opened: Open) -> None:
 
 def test_trials_and_execution_may_change(opened: Open) -> None:
     take(opened())
-    assert len(opened("study.trials=7", "execution.workers=3", "study.timeout=9").ended()) == 1
+    assert len(opened("study.trials=7", "execution.workers=3", "study.timeout=9", "tracking.patience=9").ended()) == 1
 
 
 def test_complete_trials_stand_before_pruned_ones_and_better_before_worse(opened: Open) -> None:

@@ -268,20 +268,43 @@ def children(process: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_trial_whose_process_is_killed_is_tried_again_in_its_slot(project: Path) -> None:
-    with start(project, "execution.workers=1", "study.trials=2", "training.epochs=40", "training.patience=40") as study:
+@pytest.mark.parametrize(
+    ("sign", "reason"),
+    [
+        (signal.SIGKILL, "its process was ended by SIGKILL"),
+        (signal.SIGSEGV, "its process was ended by SIGSEGV"),
+        (signal.SIGSTOP, "hung for more than 45 s"),
+    ],
+)
+def test_a_trial_whose_process_is_killed_or_hangs_is_tried_again_in_its_slot(
+    project: Path, sign: signal.Signals, reason: str
+) -> None:
+    settings = ["study.trials=2", "training.epochs=40", "training.patience=40", "execution.trial_timeout=45"]
+    with start(project, "execution.workers=1", *settings) as study:
         wait_for(study, "trial-0001  epoch 2/40")
         workers = [worker for child in children(study.pid) for worker in children(child)]
         assert len(workers) == 1
-        os.kill(workers[0], signal.SIGKILL)
-        out, err = study.communicate(timeout=120)
+        os.kill(workers[0], sign)
+        out, err = study.communicate(timeout=240)
     assert (study.returncode, err) == (0, "")
     assert "trial-0001  lost" in out
-    assert "its process was ended by SIGKILL" in out
+    assert reason in out
     names = [(run.info.run_name, run.data.tags["poolstudy.state"]) for run in runs(project)]
     assert names == [("trial-0001", "lost"), ("trial-0001-retry-1", "complete"), ("trial-0002", "complete")]
     lost, retried, _ = runs(project)
     assert lost.data.tags["poolstudy.spec_digest"] == retried.data.tags["poolstudy.spec_digest"]
+    check_books(project)
+
+
+@pytest.mark.slow
+def test_a_study_outlives_the_server_of_its_workers(project: Path) -> None:
+    with start(project, "study.trials=3") as study:
+        wait_for(study, "  epoch 1/3")
+        (server,) = [child for child in children(study.pid) if children(child)]
+        os.kill(server, signal.SIGKILL)
+        out, err = study.communicate(timeout=240)
+    assert (study.returncode, err) == (0, "")
+    assert "3 of 3 trials done" in out
     check_books(project)
 
 

@@ -18,7 +18,7 @@ from poolstudy.staging import AttemptFolder
 if TYPE_CHECKING:
     from poolstudy.tracking import Tracker
 
-_LONGEST_PAUSE = 8.0  # seconds between two tries while the server is away
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0  # seconds between two tries while the server is away
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class _Entry:
     folder: AttemptFolder
     run_id: str
     unanswered: bool = False  # MLflow may have made a run whose ID did not reach us
+    creations: int = 0  # that were asked for
     written: int = 0  # epochs on disk
     logged: int = 0
     ready: bool = False  # it has ended, and is drawn if it was to be
@@ -174,7 +175,7 @@ class Delivery:
 
     def _deliver(self) -> None:
         """Until it is closed. Raises what the store says for good."""
-        pause = 0.25
+        pause, missed = _SHORTEST_PAUSE, None
         while entry := self._next():
             try:
                 self._serve(entry)
@@ -183,10 +184,13 @@ class Delivery:
                     continue
                 if not self._tracker.is_away(error):
                     raise
-                self._wait_for_server(error, pause)
+                if missed:  # once is no absence: a server may drop a connection that was idle
+                    self.away = missed
+                missed = missed or Away(time.time(), time.monotonic(), cause(error))
+                self._pause(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
-                pause, self.away = 0.25, None
+                pause, missed, self.away = _SHORTEST_PAUSE, None, None
                 self._served(entry)
 
     def _waits(self) -> bool:
@@ -218,6 +222,7 @@ class Delivery:
         run_id = self._tracker.find_trial(attempt.spec, attempt.retry) if entry.unanswered else None
         if run_id is None:
             entry.unanswered = True
+            entry.creations += 1
             run_id = self._tracker.create_trial(attempt.spec, attempt.name, attempt.retry, folder.began_at)
         self._tracker.describe(run_id, attempt.spec, folder.patch)
         folder.note_run(run_id)
@@ -228,6 +233,8 @@ class Delivery:
     def _close_run(self, entry: _Entry) -> None:
         folder, attempt, end = entry.folder, entry.folder.attempt, entry.folder.ended
         assert end is not None, "nothing is ready that has not ended"
+        if entry.creations > 1:  # a slow server may have made one after we had stopped to wait for it
+            self._tracker.delete_doubles(entry.run_id, attempt.spec, attempt.retry)
         self._tracker.describe(entry.run_id, attempt.spec, folder.patch)  # again: somebody may have deleted its files
         # A process that died may have left files half written; the environment was whole before it trained.
         whole = "*" if folder.result else "environment.json"
@@ -262,12 +269,10 @@ class Delivery:
         entry.run_id, entry.logged, entry.unanswered = "", 0, False
         return True
 
-    def _wait_for_server(self, error: Exception, pause: float) -> None:
+    def _pause(self, seconds: float) -> None:
         with self._changed:
-            if self.away is None:
-                self.away = Away(time.time(), time.monotonic(), cause(error))
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._closed, pause)
+            self._changed.wait_for(lambda: self._closed, seconds)
 
     def _fail(self, error: Exception) -> None:
         with self._changed:

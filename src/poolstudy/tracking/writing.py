@@ -122,9 +122,18 @@ class Tracker:
 
     def find_trial(self, spec: TrialSpec, retry: int) -> str | None:
         """The open run of an attempt whose creation was never answered; None where there is none."""
+        return next(self._open_runs(spec, retry), None)
+
+    def delete_doubles(self, run_id: str, spec: TrialSpec, retry: int) -> None:
+        """Deletes every other open run of an attempt."""
+        for other in list(self._open_runs(spec, retry)):
+            if other != run_id:
+                self._client.delete_run(other)
+
+    def _open_runs(self, spec: TrialSpec, retry: int) -> Iterator[str]:
         tags = _trial_tags(spec) | {"poolstudy.attempt": str(retry)}
         own = "".join(f" and tags.`{key}` = '{value}'" for key, value in tags.items())
-        return next((run.run_id for run in self.runs("trial", running=True, condition=own)), None)
+        return (run.run_id for run in self.runs("trial", running=True, condition=own))
 
     def open_reproduction(self, spec: TrialSpec, name: str, original: str, patch: str = "") -> str:
         """A new run that is to be compared with the run `original`. Returns its ID."""
