@@ -7,7 +7,6 @@ Every attempt at a slot is one Optuna trial; its user attributes are `ledger` (s
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
@@ -16,10 +15,11 @@ from optuna.trial import FrozenTrial, TrialState
 from poolstudy.config import StudyConfig
 from poolstudy.errors import StudyMismatch
 from poolstudy.records import Attempt, DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of
+from poolstudy.search.attempts import LATE_RUN, Settled, attempt_of, late_runs, spec_of, state_of
 from poolstudy.search.parts import STORE_ERRORS, open_study, sampler_of, suggest
 from poolstudy.space import HyperParameters, Value
 
-__all__ = ["STORE_ERRORS", "Attempt", "Search"]
+__all__ = ["STORE_ERRORS", "Attempt", "Search", "late_runs"]
 
 _STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -29,18 +29,7 @@ _STATES: dict[State, TrialState] = {
     "interrupted": TrialState.FAIL,
 }
 _SETTLED = ("complete", "pruned", "failed")  # a slot whose last attempt ended so is not tried again
-_LATE_RUN = "run_id of trial "  # and its number: the study's attributes that stand for a trial's run_id
 _DUPLICATES_IN_A_ROW = 10  # then an unseen configuration is drawn at random
-
-
-@dataclass(frozen=True)
-class Settled:
-    """An attempt that has ended, how, why, and its run in MLflow if it has one."""
-
-    attempt: Attempt
-    state: State
-    reason: str
-    run_id: str
 
 
 class Search:
@@ -102,7 +91,7 @@ class Search:
                 self._remember(ledger["slot"], trial)
                 if ledger["retry"] == 0:
                     self._asks += 1
-                    self._seen[_spec(trial).hyperparameters] = ledger["slot"]
+                    self._seen[spec_of(trial).hyperparameters] = ledger["slot"]
 
     # After an interruption
 
@@ -115,7 +104,7 @@ class Search:
             self._study.ask()  # queued for an attempt that was never made
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if "ledger" in trial.user_attrs:
-                yield _attempt(trial)
+                yield attempt_of(trial)
             elif "duplicate_of" in trial.user_attrs:
                 original = self._frozen(trial.user_attrs["duplicate_of"])
                 self._settle_duplicate(trial.number, original.user_attrs["ledger"]["slot"])
@@ -126,9 +115,9 @@ class Search:
         """Every attempt that has ended."""
         for trials in self._slots.values():
             for trial in trials:
-                if state := _state(trial):
+                if state := state_of(trial):
                     reason = str(trial.user_attrs.get("reason", ""))
-                    yield Settled(_attempt(trial), state, reason, self._run_id(trial))
+                    yield Settled(attempt_of(trial), state, reason, self._run_id(trial))
 
     # Asking
 
@@ -148,11 +137,11 @@ class Search:
 
     def tries_again(self, slot: int, retries: int) -> bool:
         """Whether a slot, as it stands, is to be tried again."""
-        states = [_state(trial) for trial in self._slots[slot]]
+        states = [state_of(trial) for trial in self._slots[slot]]
         return states[-1] == "interrupted" or (states[-1] == "lost" and states.count("lost") <= retries)
 
     def _retry(self, slot: int, trials: list[FrozenTrial]) -> Attempt:
-        spec = _spec(trials[0])
+        spec = spec_of(trials[0])
         ledger = {"slot": slot, "retry": len(trials), "spec": spec.model_dump(mode="json")}
         self._study.enqueue_trial(trials[0].params, user_attrs={"ledger": ledger})
         trial = self._study.ask()
@@ -234,7 +223,7 @@ class Search:
         self._duplicates_in_a_row += 1
         slot = self._seen[hyperparameters]
         trial.set_user_attr("duplicate_of", self._slots[slot][0].number)
-        if _state(self._slots[slot][-1]) in _SETTLED:
+        if state_of(self._slots[slot][-1]) in _SETTLED:
             self._settle_duplicate(trial.number, slot)
         else:  # it runs, or will again
             self._waiting_duplicates.append((trial.number, slot))
@@ -264,7 +253,7 @@ class Search:
         try:
             self._note(attempt.number, "run_id", run_id)
         except optuna.exceptions.UpdateFinishedTrialError:
-            self._study.set_user_attr(f"{_LATE_RUN}{attempt.number}", run_id)
+            self._study.set_user_attr(f"{LATE_RUN}{attempt.number}", run_id)
             self._late_runs[attempt.number] = run_id
             if attempt.slot in self._ended and self._slots[attempt.slot][-1].number == attempt.number:
                 self._ended[attempt.slot] = self._ended[attempt.slot].model_copy(update={"run_id": run_id})
@@ -307,21 +296,21 @@ class Search:
 
     def failed(self) -> tuple[int, str] | None:
         """How many slots failed or were given up, and the last reason; None where none did."""
-        last = [trials[-1] for trials in self._slots.values() if _state(trials[-1]) in ("failed", "lost")]
+        last = [trials[-1] for trials in self._slots.values() if state_of(trials[-1]) in ("failed", "lost")]
         return (len(last), str(last[-1].user_attrs.get("reason", "unknown"))) if last else None
 
     def _remember(self, slot: int, trial: FrozenTrial) -> None:
         """Takes note of an attempt as it stands now; it is the last of its slot."""
         trials = self._slots.setdefault(slot, [])
         trials[:] = [other for other in trials if other.number != trial.number] + [trial]
-        state = _state(trial)
+        state = state_of(trial)
         if state in ("complete", "pruned"):
             self._ended[slot] = Ended(
                 slot=slot,
                 state=state,
                 objective=trial.user_attrs["objective"],
                 run_id=self._run_id(trial),
-                hyperparameters=_spec(trial).hyperparameters,
+                hyperparameters=spec_of(trial).hyperparameters,
             )
 
     def _run_id(self, trial: FrozenTrial) -> str:
@@ -337,23 +326,3 @@ class Search:
 
     def _note(self, number: int, key: str, value: object) -> None:
         self._study._storage.set_trial_user_attr(self._trial_id(number), key, value)
-
-
-def late_runs(study: optuna.Study) -> dict[int, str]:
-    """The runs that were opened after their trials had ended, by the trials' numbers."""
-    noted = study.user_attrs.items()
-    return {int(key.removeprefix(_LATE_RUN)): str(run) for key, run in noted if key.startswith(_LATE_RUN)}
-
-
-def _attempt(trial: FrozenTrial) -> Attempt:
-    ledger = trial.user_attrs["ledger"]
-    return Attempt(number=trial.number, slot=ledger["slot"], retry=ledger["retry"], spec=_spec(trial))
-
-
-def _spec(trial: FrozenTrial) -> TrialSpec:
-    return TrialSpec.model_validate(trial.user_attrs["ledger"]["spec"])
-
-
-def _state(trial: FrozenTrial) -> State | None:
-    state: State | None = trial.user_attrs.get("state")
-    return state if trial.state.is_finished() else None
