@@ -118,15 +118,15 @@ def reached(root: Path, uri: str = "") -> dict[str, object]:
 def test_a_server_that_is_stopped_three_times_changes_nothing(
     project: Path, server: Server, tmp_path: Path, poolstudy: Command
 ) -> None:
-    settings = [*ONE, "study.trials=4", "training.epochs=12", "training.patience=12", "training.deterministic=true"]
+    settings = [*ONE, "study.trials=6", "training.epochs=20", "training.patience=20"]
     with start(project, *settings, f"tracking.uri={server.uri}") as study:
-        for slot in (1, 2, 3):
-            wait_for(study, f"trial-000{slot}  epoch 2/12")
+        for _ in range(3):
+            wait_for(study, "  epoch ")
             server.stop()
             wait_for(study, "MLflow away since ")
             server.start()
             wait_for(study, "MLflow answers again after ")
-        out, err = study.communicate(timeout=300)
+        out, err = study.communicate(timeout=500)
     assert (study.returncode, err) == (0, "")
     assert "Best run: " in out
     check_books(project, uri=server.uri)
