@@ -156,6 +156,21 @@ def _epochs_differ(client: MlflowClient, trial: optuna.trial.FrozenTrial, run: R
             yield f"{metric} was logged {times} times"
 
 
+def reached(root: Path, uri: str = "") -> dict[str, object]:
+    """All that every slot reached, epoch by epoch, but for the time it took."""
+    client = MlflowClient(uri or store(root))
+    found: dict[str, object] = {}
+    for run in runs(root, uri=uri):
+        if run.data.tags["poolstudy.state"] in ("complete", "pruned"):
+            points = {
+                metric: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric)]
+                for metric in ("loss", "accuracy", "val_loss", "val_accuracy", "best_val_loss", "best_epoch")
+            }
+            tags = [run.data.tags[f"poolstudy.{name}"] for name in ("state", "weights_digest", "spec_digest")]
+            found[run.data.tags["poolstudy.trial"]] = (run.data.params, points, tags)
+    return found
+
+
 def damaged_files(root: Path, run: Run) -> Iterator[str]:
     """What is not whole among the files of a run that was trained to its end, and drawn."""
     try:

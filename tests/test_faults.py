@@ -16,9 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from books import check_books, damaged_databases, runs, trials
+from books import check_books, damaged_databases, reached, runs, trials
 from conftest import Command, clean_environment, make_project
-from mlflow import MlflowClient
 
 pytestmark = pytest.mark.slow
 ONE = ["execution.workers=1"]
@@ -95,21 +94,6 @@ def check_one_line(code: int, expected: int, err: str, *texts: str) -> None:
     assert err.startswith("poolstudy: ")
     for text in texts:
         assert text in err
-
-
-def reached(root: Path, uri: str = "") -> dict[str, object]:
-    """All that every slot reached, epoch by epoch, but for the time it took."""
-    client = MlflowClient(uri or f"sqlite:///{root / 'mlruns' / 'mlflow.db'}")
-    found: dict[str, object] = {}
-    for run in runs(root, uri=uri):
-        if run.data.tags["poolstudy.state"] in ("complete", "pruned"):
-            points = {
-                metric: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric)]
-                for metric in ("loss", "accuracy", "val_loss", "val_accuracy", "best_val_loss", "best_epoch")
-            }
-            tags = [run.data.tags[f"poolstudy.{name}"] for name in ("state", "weights_digest", "spec_digest")]
-            found[run.data.tags["poolstudy.trial"]] = (run.data.params, points, tags)
-    return found
 
 
 # The tracking server

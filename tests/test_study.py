@@ -16,7 +16,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from books import FILES, artifact, check_books, damaged_files, files_of, images_of, runs, trials
+from books import FILES, artifact, check_books, damaged_files, files_of, images_of, reached, runs, trials
 from conftest import Command, clean_environment
 from mlflow import MlflowClient
 
@@ -244,7 +244,7 @@ def test_ctrl_c_stops_in_good_order_a_second_study_is_refused_and_the_first_goes
 
 
 @pytest.mark.slow
-def test_a_study_that_was_killed_goes_on_where_it_was(project: Path, poolstudy: Command) -> None:
+def test_a_study_that_was_killed_goes_on_as_if_it_had_not_been(project: Path, study: Path, poolstudy: Command) -> None:
     kill_at(project, "trial-0002  epoch 1/3")
     assert [run for run in runs(project) if run.info.status == "RUNNING"]
     again = poolstudy(project, "run", "tiny")
@@ -253,6 +253,7 @@ def test_a_study_that_was_killed_goes_on_where_it_was(project: Path, poolstudy: 
     assert states["complete"] == 5
     assert states["interrupted"] >= 1
     assert not [run for run in runs(project) if run.info.status == "RUNNING"]
+    assert reached(project) == reached(study)
     check_books(project)
 
 
