@@ -161,7 +161,7 @@ def reached(root: Path, uri: str = "") -> dict[str, object]:
     client = MlflowClient(uri or store(root))
     found: dict[str, object] = {}
     for run in runs(root, uri=uri):
-        if run.data.tags["poolstudy.state"] in ("complete", "pruned"):
+        if run.data.tags.get("poolstudy.state") in ("complete", "pruned"):
             points = {
                 metric: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric)]
                 for metric in ("loss", "accuracy", "val_loss", "val_accuracy", "best_val_loss", "best_epoch")

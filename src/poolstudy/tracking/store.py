@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import requests
@@ -14,12 +15,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from poolstudy.errors import StoreError
 from poolstudy.lock import made_once
 
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # each file of some kilobytes would have one
-    # MLflow's client waits 120 s and repeats a call 7 times, and a repeated creation can make two runs of one.
-    # Here a call fails soon, and is repeated by who knows what it was (delivery.py).
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    # MLflow's client waits 120 s for an answer and repeats a call 7 times. Here it fails soon: delivery.py goes on.
+    _RETRIES: "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 for _name, _value in _ENVIRONMENT.items():
@@ -35,6 +36,17 @@ _PASSING = (408, 429)  # a request timed out, too many requests
 
 STORE_ERRORS = (MlflowException, SQLAlchemyError)
 """What MLflow raises when its store cannot be read or written."""
+
+
+@contextlib.contextmanager
+def once() -> Iterator[None]:
+    """While the block lasts, MLflow's client repeats no call: a creation that is repeated can make two of one."""
+    before = os.environ[_RETRIES]
+    os.environ[_RETRIES] = "0"
+    try:
+        yield
+    finally:
+        os.environ[_RETRIES] = before
 
 
 class Watched:

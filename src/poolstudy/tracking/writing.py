@@ -22,7 +22,7 @@ from PIL import Image
 from poolstudy.errors import StoreError, cause
 from poolstudy.records import EpochRecord, State, TrialResult, TrialSpec
 from poolstudy.tracking.found import search
-from poolstudy.tracking.store import SQLITE, STORE_ERRORS, Watched, is_away, make_database, resolved_uri
+from poolstudy.tracking.store import SQLITE, STORE_ERRORS, Watched, is_away, make_database, once, resolved_uri
 
 Kind = Literal["study", "trial", "reproduction"]
 STATUS: dict[State, str] = {
@@ -161,7 +161,9 @@ class Tracker:
             "mlflow.user": _user(),
             "mlflow.source.name": "poolstudy",
         }
-        run = self._client.create_run(self.experiment_id, start_time=began_at, tags={**common, **tags}, run_name=name)
+        tags = {**common, **tags}
+        with once():
+            run = self._client.create_run(self.experiment_id, start_time=began_at, tags=tags, run_name=name)
         return str(run.info.run_id)
 
     def log_epoch(self, run_id: str, record: EpochRecord) -> None:
