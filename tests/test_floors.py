@@ -30,7 +30,7 @@ ONLY = {
     "hydra": {"compose"},
     "omegaconf": {"compose"},
     "tensorflow": {"training", "environment"},
-    "keras": {"model", "training", "figures", "worker", "environment"},
+    "keras": {"model", "training", "figures", "environment"},
     "matplotlib": {"figures"},
     "rich": {"display", "progress", "terminal", "study", "show", "check", "reproduce", "cli"},
     "packaging": {"check"},
