@@ -27,7 +27,7 @@ def feature_maps(image: NDArray[np.uint8], maps: Maps, caption: str, heading: st
     names = list(maps)
     pairs = list(zip(names[::2], names[1::2], strict=True))
     pictures = {name: _mosaic(layer) for name, layer in maps.items()}
-    side, left, gap = 4.0, 1.75, 0.75
+    side, left, gap = 3.3, 1.75, 0.7
     heights = [max(side * pictures[name].shape[0] / pictures[name].shape[1] for name in pair) for pair in pairs]
     width, height = left + 2 * side + 2 * gap, max(2.2, 0.25 + sum(max(tall, 1.0) + 0.35 for tall in heights))
     figure = new_figure(width, height, heading)
