@@ -12,6 +12,7 @@ from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 from PIL import Image
 
+from poolstudy.colours import COLOURS
 from poolstudy.figures import Subject, draw, outline
 from poolstudy.figures.confusion import confusion_counts, confusion_matrix
 from poolstudy.figures.curves import learning_curves
@@ -21,7 +22,7 @@ from poolstudy.figures.forward import forward
 from poolstudy.figures.kernels import WEIGHTS, kernels
 from poolstudy.figures.mistakes import most_wrong
 from poolstudy.figures.panel import Panel, Picture, coloured, fitted, labels, ticks
-from poolstudy.figures.style import COLOURS, mosaic, new_figure, readable, save
+from poolstudy.figures.style import mosaic, new_figure, readable, save
 from poolstudy.figures.weights import _shared_bins, layer_histogram, weights_histogram
 from poolstudy.model import Maps, build_model, feature_maps, weights_of
 from poolstudy.records import FigureSettings

@@ -2,8 +2,9 @@
 
 from matplotlib.figure import Figure
 
+from poolstudy.colours import COLOURS
 from poolstudy.figures.panel import Panel, Place, ticks
-from poolstudy.figures.style import COLOURS, GREY_INK, NEUTRAL, SMALL, new_figure, write
+from poolstudy.figures.style import GREY_INK, NEUTRAL, SMALL, new_figure, write
 from poolstudy.records import TrialResult
 from poolstudy.space import Pooling
 

@@ -7,8 +7,9 @@ import keras
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
+from poolstudy.colours import COLOURS
 from poolstudy.figures.panel import Panel
-from poolstudy.figures.style import COLOURS, NEUTRAL, SMALL, new_figure
+from poolstudy.figures.style import NEUTRAL, SMALL, new_figure
 from poolstudy.space import Frozen, Pooling
 
 

@@ -4,8 +4,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from poolstudy.colours import COLOURS
 from poolstudy.figures.panel import Panel
-from poolstudy.figures.style import COLOURS, SMALL, in_grey, new_figure, readable, write
+from poolstudy.figures.style import SMALL, in_grey, new_figure, readable, write
 from poolstudy.space import Pooling
 
 

@@ -12,11 +12,10 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from numpy.typing import NDArray
 from PIL import Image
 
+from poolstudy.colours import COLOURS
 from poolstudy.files import replacing
 from poolstudy.space import Pooling
 
-# Okabe and Ito's palette (https://jfly.uni-koeln.de/color): blue is average, vermilion is max, everywhere.
-COLOURS: Final[dict[Pooling, str]] = {"average": "#0072B2", "max": "#D55E00"}
 NEUTRAL: Final = "#8C8C8C"
 GREY_INK: Final = "#666666"
 FAINT: Final = "#E4E4E4"

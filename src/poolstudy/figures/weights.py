@@ -5,8 +5,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from numpy.typing import NDArray
 
+from poolstudy.colours import COLOURS
 from poolstudy.figures.panel import Panel, Place, ticks
-from poolstudy.figures.style import COLOURS, GREY_INK, NEUTRAL, SMALL, new_figure, write
+from poolstudy.figures.style import GREY_INK, NEUTRAL, SMALL, new_figure, write
 from poolstudy.model import Weights
 from poolstudy.space import Pooling
 
