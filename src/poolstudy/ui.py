@@ -59,7 +59,7 @@ def serving(root: Path, study: str | None, port: int) -> Iterator[str]:
     ]
     command += ["--default-artifact-root", (root / tracking.artifacts).resolve().as_uri(), "--workers", "1"]
     with log.open("ab") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=output, env=_admitted(port) | os.environ)
+        server = subprocess.Popen(command, stdout=output, stderr=output, env=_settings(port) | os.environ)
     try:
         _wait(server, f"http://{HOST}:{port}", log)
         yield dashboard_link(f"http://{NAME}:{port}", experiment, VIEW_KEY)
@@ -71,12 +71,14 @@ def serving(root: Path, study: str | None, port: int) -> Iterator[str]:
             server.kill()
 
 
-def _admitted(port: int) -> dict[str, str]:
-    """The names by which a browser on this machine may call the server; MLflow refuses all others."""
+def _settings(port: int) -> dict[str, str]:
+    """The names by which a browser on this machine may call the server, which refuses all others; and no processes for
+    jobs, which nobody gives it here: they would take a gigabyte."""
     hosts = [f"{host}{any_port}" for host in (HOST, "localhost", NAME) for any_port in ("", ":*")]
     return {
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"http://{NAME}:{port}",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
 
 
