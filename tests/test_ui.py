@@ -29,7 +29,7 @@ KEYS = (
 )
 # The left and upper ends of the pictures in the row of the table that is called so, once they are loaded.
 PICTURES_OF_ROW = """
-const row = [...document.querySelectorAll('[role=row]')].find(one => one.innerText.trim() === arguments[0]);
+const row = [...document.querySelectorAll('[role=row]')].find(one => one.textContent.trim() === arguments[0]);
 if (!row) return [];
 row.scrollIntoView({block: 'center'});
 return [...row.querySelectorAll('img')].filter(image => image.naturalWidth > 0 && image.clientWidth > 20)
@@ -37,7 +37,7 @@ return [...row.querySelectorAll('img')].filter(image => image.naturalWidth > 0 &
 """
 RUNS_OF_TABLE = """
 const rows = [...document.querySelectorAll('[role=row]')];
-const head = rows[rows.findIndex(one => one.innerText.trim() === arguments[0]) - 1];
+const head = rows[rows.findIndex(one => one.textContent.trim() === arguments[0]) - 1];
 return head ? head.innerText.split('\\n').filter(text => text.startsWith('trial-')) : [];
 """
 LARGE_PICTURES = "return [...document.querySelectorAll('img')].filter(image => image.naturalWidth > 400).length;"
@@ -88,6 +88,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
         options.add_argument(argument)
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
     chrome = Chrome(options, Service(driver))
+    chrome.set_script_timeout(120)  # seconds, where others use the cores as well
     yield chrome
     chrome.quit()
 
