@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "poolstudy"
 
 FLOORS = {
     "errors": 0, "files": 0, "lock": 0, "space": 0, "records": 0, "sources": 0, "download": 0,
-    "chatter": 0, "provenance": 0,
+    "chatter": 0, "provenance": 0, "colours": 0,
     "config": 1, "data": 1, "model": 1, "claim": 1, "staging": 1,
     "compose": 2, "training": 2, "figures": 2, "search": 2, "tracking": 2, "execution": 2, "display": 2,
     "progress": 2, "dashboard": 2, "terminal": 2, "environment": 2,
@@ -22,7 +22,7 @@ FLOORS = {
     "__main__": 8,
 }  # fmt: skip
 # Within floor 0 there is an order as well.
-GROUND = ["errors", "files", "lock", "space", "records", "sources", "download", "chatter", "provenance"]
+GROUND = ["errors", "files", "lock", "space", "records", "sources", "download", "chatter", "provenance", "colours"]
 ONLY = {
     "optuna": {"search"},
     "sqlalchemy": {"search", "tracking"},
@@ -30,7 +30,7 @@ ONLY = {
     "hydra": {"compose"},
     "omegaconf": {"compose"},
     "tensorflow": {"training", "environment"},
-    "keras": {"model", "training", "figures", "worker", "environment"},
+    "keras": {"model", "training", "figures", "environment"},
     "matplotlib": {"figures"},
     "rich": {"display", "progress", "terminal", "study", "show", "check", "reproduce", "cli"},
     "packaging": {"check"},

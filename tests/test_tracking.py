@@ -123,6 +123,12 @@ def test_a_view_is_stored_on_the_experiment_and_linked(tracker: Tracker, client:
     )
 
 
+def test_a_description_that_a_person_wrote_stays(tracker: Tracker, client: MlflowClient) -> None:
+    for note in ("ours", "a later version's"):
+        tracker.annotate(note)
+        assert client.get_experiment(tracker.experiment_id).tags["mlflow.note.content"] == "ours"
+
+
 def test_an_sqlite_path_is_relative_to_the_project(tmp_path: Path) -> None:
     assert resolved_uri("sqlite:///mlruns/x.db", tmp_path) == f"sqlite:///{tmp_path}/mlruns/x.db"
     assert resolved_uri("http://host:1", tmp_path) == "http://host:1"

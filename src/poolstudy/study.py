@@ -132,8 +132,10 @@ def _share_dashboard(config: StudyConfig, tracker: "Tracker") -> str:
     images = ["curves/learning", "kernels/conv_1", *(f"weights/{layer}" for layer in convolutions)]
     images += [f"feature_maps/{kind}_{number}" for number, _ in enumerate(convolutions, 1) for kind in ("conv", "pool")]
     images += ["confusion/validation", "confusion/most_wrong", "model/diagram"]
-    view = dashboard.view(objective.metric, objective.direction == "maximize", params, images)
+    maximize, trials = objective.direction == "maximize", config.study.trials
+    view = dashboard.view(objective.metric, maximize, params, images, trials)
     tracker.share_view(dashboard.VIEW_KEY, view)
+    tracker.annotate(dashboard.NOTE)
     server = tracker.uri if tracker.uri.startswith("http") else dashboard.LOCAL_SERVER
     return dashboard_link(server, tracker.experiment_id, dashboard.VIEW_KEY)
 

@@ -8,6 +8,8 @@ What it leaves in a trial's folder (staging.py has the rest of it):
 
     files/          what becomes the run's files
     images/         what becomes its keyed images
+    outline.json    of the model, for its diagram; and
+    trained.npz     its weights, so that drawing needs no model
     result.json     written last: with it the trial is trained, whatever happens now
 """
 
@@ -91,33 +93,30 @@ def _train(task: Training, on_epoch: Callable[[EpochRecord], bool]) -> TrialResu
         _write(file, {**environment(task.device, task.threads), **task.about})
     trial = training.train(task.spec, data, on_epoch)
     _save(trial, data, task.folder / "files")
+    _save_for_drawing(trial, task.folder)
     with replacing(task.folder / "result.json") as file:
         file.write_text(trial.result.model_dump_json())
     return trial.result
 
 
 def _draw(task: Drawing) -> TrialResult:
-    import keras
     import numpy as np
 
-    from poolstudy import figures, training
+    from poolstudy import figures
     from poolstudy.data import SearchData
-    from poolstudy.model import weights_of
 
     os.nice(_DRAWING_NICENESS)
-    gc.freeze()  # TensorFlow's many objects are here to stay: looking through them took a quarter of the time
-    training.use_device("CPU:0", threads=1)
+    gc.disable()  # this process ends in a second or two; looking through TensorFlow's many objects would take long
     data, files = SearchData.open(task.data), task.folder / "files"
     result = trained_result(task.folder)
     if result is None:
         raise FileNotFoundError(task.folder / "result.json")
-    model = keras.models.load_model(files / "model.keras", compile=False)
     subject = figures.Subject(
         spec=task.spec,
         result=result,
-        model=model,
+        outline=figures.Outline.model_validate_json((task.folder / "outline.json").read_text()),
         untrained=dict(np.load(files / "untrained.npz")),
-        trained=weights_of(model),
+        trained=dict(np.load(task.folder / "trained.npz")),
         images=data.validation_images,
         labels=data.validation_labels,
         probabilities=np.load(files / "validation.npz")["probabilities"],
@@ -142,6 +141,16 @@ def _save(trial: "TrainedTrial", data: "SearchData", files: Path) -> None:
     np.savez(files / "untrained.npz", **trial.untrained)  # type: ignore[arg-type]  # numpy's stub
     trial.model.optimizer.build(trial.model.trainable_variables)  # a loaded model would else warn of its lack
     trial.model.save(files / "model.keras")
+
+
+def _save_for_drawing(trial: "TrainedTrial", folder: Path) -> None:
+    """What drawing needs of the model, so that it need not load it."""
+    import numpy as np
+
+    from poolstudy import figures
+
+    np.savez(folder / "trained.npz", **trial.trained)  # type: ignore[arg-type]  # numpy's stub
+    (folder / "outline.json").write_text(figures.outline(trial.model, folder).model_dump_json())
 
 
 def _layers(trial: "TrainedTrial") -> "pd.DataFrame":

@@ -19,6 +19,7 @@ from mlflow.tracking.multimedia import compress_image_size
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from PIL import Image
 
+from poolstudy.colours import shade
 from poolstudy.errors import StoreError, cause
 from poolstudy.records import EpochRecord, State, TrialResult, TrialSpec
 from poolstudy.tracking.found import search
@@ -281,12 +282,18 @@ class Tracker:
         """
         self._client.set_experiment_tag(self.experiment_id, f"mlflow.sharedViewState.{key}", json.dumps(view))
 
+    def annotate(self, note: str) -> None:
+        """The experiment's description, in Markdown; one that is there stays, since a person may have written it."""
+        if "mlflow.note.content" not in self._client.get_experiment(self.experiment_id).tags:
+            self._client.set_experiment_tag(self.experiment_id, "mlflow.note.content", note)
+
 
 def _trial_tags(spec: TrialSpec) -> dict[str, str]:
     return {
         "poolstudy.trial": str(spec.slot),
         "poolstudy.spec_digest": spec.digest,
         "poolstudy.data_digest": spec.data.digest,
+        "mlflow.runColor": shade(spec.hyperparameters.pooling, spec.slot),
     }
 
 
