@@ -6,8 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements/$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu).txt
 INSTALLED := $(VENV)/.installed-$(notdir $(LOCK))
+WHEELS ?=# a folder of wheels: nothing is then asked of the network (docs/gpu.md)
 
-.PHONY: help setup graphviz study smoke reproduce ui check test test-slow torture lint format lock
+.PHONY: help setup graphviz study smoke reproduce ui check test test-slow torture bench-gpu lint format lock
 
 help:  ## print these words
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -18,7 +19,7 @@ $(INSTALLED): $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "found $$($(PYTHON) --version 2>&1); expected Python 3.11 to 3.13; name one: make setup PYTHON=python3.11"; exit 3; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes $(if $(WHEELS),--no-index --find-links $(WHEELS)) -r $(LOCK)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -51,6 +52,9 @@ test-slow: setup  ## the slow tests: whole studies, the browser
 
 torture: setup  ## kill a study a hundred times and see that nothing is lost; an hour (ARGS="--kills 10 --trials 8 --seed 1")
 	$(BIN)/python tests/torture.py $(ARGS)
+
+bench-gpu: $(INSTALLED)  ## what a GPU gives for these networks, in one table; WHEELS=folder: without a network
+	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 lint: setup  ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -81,12 +81,12 @@ def _worker(way: Way, network: dict[str, Any], pipe: Connection) -> None:
     """Builds the way, tells how long that took, then takes a turn whenever it is asked to."""
     import keras
 
-    from poolstudy import training
+    from poolstudy import gpus
     from poolstudy.data import SearchData
     from poolstudy.model import build_model, weights_digest, weights_of
     from poolstudy.space import HyperParameters
 
-    training.use_device("CPU:0", threads=1)
+    gpus.use_device("CPU:0", threads=1)
     keras.utils.set_random_seed(1)
     data = _noise(SearchData)
     began = time.process_time()
@@ -126,7 +126,8 @@ class Trainer:
 
     def end(self) -> tuple[float, float, str]:
         """The turn's processor seconds, its wall seconds, and the digest of the weights after it."""
-        return self.pipe.recv()
+        taken: tuple[float, float, str] = self.pipe.recv()
+        return taken
 
     def close(self) -> None:
         self.pipe.send(False)
@@ -171,9 +172,9 @@ def matrix_product(pipe: Connection, rounds: int) -> None:
     """Sends the GFLOP/s of a float32 matrix product on one thread."""
     import tensorflow as tf
 
-    from poolstudy import training
+    from poolstudy import gpus
 
-    training.use_device("CPU:0", threads=1)
+    gpus.use_device("CPU:0", threads=1)
     matrix = tf.constant(np.random.default_rng(0).standard_normal((2048, 2048), np.float32))
     tf.matmul(matrix, matrix)
     seconds = []

@@ -75,6 +75,15 @@ def test_a_run_carries_the_contract(tracker: Tracker, client: MlflowClient, tmp_
     assert any("weights~conv_1" in path and path.endswith(".png") for path in images)
 
 
+def test_a_gpus_load_lies_beside_the_epoch_in_which_it_was_read(tracker: Tracker, client: MlflowClient) -> None:
+    run_id, name = tracker.open_trial(make_spec(), "trial-0008", 0), "system/gpu_0_utilization_percentage"
+    load = {name: 37.0}
+    tracker.log_epochs(run_id, [(1000, RECORD, load)])
+    (point,) = client.get_metric_history(run_id, name)
+    assert (point.value, point.step) == (37.0, RECORD.epoch)
+    tracker.close_trial(run_id, "lost")
+
+
 @pytest.mark.parametrize(("state", "status"), STATUS.items())
 def test_states_have_the_status_of_the_ledger(
     tracker: Tracker, client: MlflowClient, state: State, status: str

@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from poolstudy.compose import load_config
 from poolstudy.data import SearchData, load_search_data, scaled
-from poolstudy.errors import DeviceError, TrialFailed
+from poolstudy.errors import TrialFailed
 from poolstudy.model import build_model, weights_digest, weights_of
 from poolstudy.records import EpochRecord, TrainingSettings, TrialSpec
 from poolstudy.space import HyperParameters
-from poolstudy.training import find_gpus, train, use_device
+from poolstudy.training import train
 from poolstudy.training.adam import Adam
 from poolstudy.training.epochs import Epochs, order_of
 
@@ -177,9 +177,3 @@ def test_adam_takes_the_steps_of_keras() -> None:
         adam.apply([tf.constant(gradient)])
         keras_adam.apply([tf.constant(gradient)], [theirs])
     np.testing.assert_allclose(ours.numpy(), keras.ops.convert_to_numpy(theirs), rtol=1e-6)
-
-
-def test_without_a_gpu_none_is_found_and_one_that_is_asked_for_is_missed() -> None:
-    if not find_gpus():
-        with pytest.raises(DeviceError, match="expected GPU:0 among them"):
-            use_device("GPU:0", 1)

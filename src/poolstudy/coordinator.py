@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING
 from poolstudy import worker
 from poolstudy.config import StudyConfig
 from poolstudy.delivery import Delivery
+from poolstudy.devices import find_gpus, hardware
 from poolstudy.display import Display
 from poolstudy.drawing import JOB as DRAW
 from poolstudy.drawing import Drawings
-from poolstudy.errors import StoreError, StudyStopped
+from poolstudy.errors import DeviceError, StoreError, StudyStopped
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
 from poolstudy.interrupt import Interrupt
 from poolstudy.ledger import recover, settle
-from poolstudy.records import State
+from poolstudy.nvml import Meter
+from poolstudy.places import Place, Places
+from poolstudy.records import Device, State
 from poolstudy.staging import AttemptFolder
 
 if TYPE_CHECKING:
@@ -43,14 +46,14 @@ class Surroundings:
     Attributes:
         staging: folder of the attempts' folders.
         data: folder of the saved `SearchData`.
-        places: the device of each worker that there may be at once.
+        places: a place for each worker that there may be at once.
         about: what environment.json is to say beside the machine.
         patch: what the code holds beyond its commit.
     """
 
     staging: Path
     data: Path
-    places: list[str]
+    places: list[Place]
     about: dict[str, object]
     patch: str
 
@@ -61,7 +64,7 @@ class _Running:
 
     attempt: "Attempt"
     folder: AttemptFolder
-    device: str
+    place: Place
 
 
 class Coordinator:
@@ -90,7 +93,8 @@ class Coordinator:
             engine, around.data, config.tracking.figures, at_once=drawn_at_once, retries=config.execution.retries
         )
         self._delivery = Delivery(tracker)
-        self._free = list(around.places)
+        self._places, self._meter = Places(around.places), Meter()
+        self._lost_on: Device | None = None
         self._running: dict[int, _Running] = {}
         self._failures_in_a_row = 0
         self._last_reason = ""
@@ -134,6 +138,7 @@ class Coordinator:
 
     def _loop(self) -> None:
         while self._interrupt.signal is None:
+            self._look_after_gpus()
             self._fill()
             if not self._engine.running() and not self._delivering():
                 return
@@ -173,7 +178,7 @@ class Coordinator:
     def _fill(self) -> None:
         """Starts attempts while there is a free place and something left to do."""
         study = self._config.study
-        while self._free and self._interrupt.signal is None:
+        while self._places and self._interrupt.signal is None:
             wanted = study.trials - len(self._search.ended()) - len(self._running)
             over = study.timeout is not None and time.monotonic() - self._began > study.timeout
             if wanted <= 0 or over:
@@ -186,22 +191,41 @@ class Coordinator:
 
     def _start(self, attempt: "Attempt") -> None:
         folder = AttemptFolder.make(self._around.staging, attempt, self._around.patch)
-        self._running[attempt.number] = _Running(attempt, folder, self._free.pop(0))
+        self._running[attempt.number] = _Running(attempt, folder, self._places.take())
         self._delivery.add(folder)
         until = time.monotonic() + _OPENING
         while self._goes_on(until) and not self._delivery.opens(folder, _MOMENT):
             pass
         self._note_runs()
+        place = self._running[attempt.number].place
         task = worker.Training(
             spec=attempt.spec,
             data=self._around.data,
             folder=folder.path,
-            device=self._running[attempt.number].device,
+            device=place.device.name,
             threads=self._config.execution.threads_per_worker,
-            about=self._around.about,
+            about=self._around.about | hardware(place.device),
+            memory_mb=place.memory_mb,
         )
         self._display.started(attempt.number, attempt.name, attempt.spec.hyperparameters)
-        self._engine.start((_TRAIN, attempt.number), task, self._config.execution.trial_timeout)
+        self._engine.start((_TRAIN, attempt.number), task, self._config.execution.trial_timeout, place.lane)
+
+    def _look_after_gpus(self) -> None:
+        """After a worker was lost on a GPU: no place is used again whose card has gone."""
+        if self._lost_on is None:
+            return
+        lost_on, self._lost_on = self._lost_on, None
+        found = find_gpus(self._engine)
+        for gpu in self._places.keep((*found.gpus, *found.full)):
+            self._engine.retire()  # who is kept knows the cards by their old numbers
+            self._display.say(f"GPU at /device:{gpu.name} ({gpu.description}) is gone: no trial starts there any more")
+        if not self._places.left():
+            why = f"; {found.lines[0]}" if found.lines else ""
+            raise DeviceError(
+                f"a trial was lost on {lost_on.name} ({lost_on.description}), and no GPU works any more{why}",
+                "one, as the study began with",
+                "mend it (see nvidia-smi and dmesg); the same command then goes on",
+            )
 
     def _hear(self, event: Event) -> None:
         job, number = event.key
@@ -212,8 +236,9 @@ class Coordinator:
             case EpochEnded(key, record):
                 prune = self._search.report(number, record)
                 # On disk before it goes on: a trial that is trained to its end has all its epochs in both books.
-                folder = self._running[number].folder
-                folder.add_epoch(record)
+                running = self._running[number]
+                folder = running.folder
+                folder.add_epoch(record, self._meter.read(running.place.device))
                 self._delivery.epoch(folder)
                 self._engine.answer(key, prune)
                 self._display.epoch(number, record)
@@ -222,12 +247,15 @@ class Coordinator:
             case Failed(_, reason):
                 self._end(number, "failed", reason)
             case Lost(_, reason):
+                device = self._running[number].place.device
                 self._end(number, "lost", reason)
+                if device.is_gpu:
+                    self._lost_on = device
 
     def _end(self, number: int, state: State, reason: str = "") -> None:
         """An attempt has ended: its place is free at once, its pictures are drawn while others train."""
         running = self._running.pop(number)
-        self._free.append(running.device)
+        self._places.give_back(running.place)
         state, reason = settle(self._search, running.folder, state, reason)
         self._display.ended(number, state, self._search.ended(), reason)
         self._bring(running.folder)

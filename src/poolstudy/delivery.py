@@ -212,7 +212,7 @@ class Delivery:
             self._open(entry)
         if entry.logged < entry.written:
             epochs = entry.folder.epochs()[entry.logged :]
-            self._tracker.log_epochs(entry.run_id, [(one.ended_at, one.record) for one in epochs])
+            self._tracker.log_epochs(entry.run_id, [(one.ended_at, one.record, one.system) for one in epochs])
             entry.logged += len(epochs)
         if ready:
             self._close_run(entry)

@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from poolstudy.files import replacing
 from poolstudy.records import Attempt, EpochRecord, State, TrialResult
@@ -27,10 +27,11 @@ from poolstudy.space import Frozen
 
 
 class TimedEpoch(Frozen):
-    """An epoch, and when it ended: milliseconds since 1970."""
+    """An epoch, when it ended (milliseconds since 1970), and what the machine did then, such as a GPU's load."""
 
     ended_at: int
     record: EpochRecord
+    system: dict[str, float] = Field(default_factory=dict)
 
 
 class End(Frozen):
@@ -90,10 +91,10 @@ class AttemptFolder:
         with replacing(self.path / _RUN) as file:
             file.write_text(run_id)
 
-    def add_epoch(self, record: EpochRecord) -> None:
-        """Notes an epoch that has just ended."""
+    def add_epoch(self, record: EpochRecord, system: dict[str, float] | None = None) -> None:
+        """Notes an epoch that has just ended, and what the machine did meanwhile, by the names of its metrics."""
         with (self.path / _EPOCHS).open("a") as file:
-            file.write(TimedEpoch(ended_at=now(), record=record).model_dump_json() + "\n")
+            file.write(TimedEpoch(ended_at=now(), record=record, system=system or {}).model_dump_json() + "\n")
 
     def epochs(self) -> tuple[TimedEpoch, ...]:
         """Its epochs, in order. A line that was not written to its end is none."""

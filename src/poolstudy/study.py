@@ -13,19 +13,19 @@ from poolstudy import chatter, dashboard, provenance, worker
 from poolstudy.config import StudyConfig
 from poolstudy.coordinator import Coordinator, Surroundings
 from poolstudy.data import load_search_data
-from poolstudy.devices import cores, find_gpus, nvidia_note, places
+from poolstudy.devices import Found, cores, find_gpus
 from poolstudy.display import Display
 from poolstudy.errors import ProgramMissing, StoreError, StudyStopped, cause
 from poolstudy.execution.local import LocalEngine
 from poolstudy.interrupt import Interrupt
 from poolstudy.lock import study_lock
+from poolstudy.places import plan, trials_per_process
 from poolstudy.progress import DownloadProgress
 from poolstudy.records import Ended, State
 
 if TYPE_CHECKING:  # they take seconds to import: run_study does it while the server of workers starts
     from poolstudy.search import Search
     from poolstudy.tracking import Tracker
-    from poolstudy.training import Device
 
 
 @dataclass(frozen=True)
@@ -64,28 +64,33 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
             data = load_search_data(config.data, root, progress)
         log = mlruns / "logs" / f"{study.name}.log"
         engine = last.enter_context(
-            contextlib.closing(LocalEngine(worker.run_task, worker.PRELOAD, log, execution.threads_per_worker))
+            contextlib.closing(
+                LocalEngine(
+                    worker.run_task, worker.PRELOAD, log, execution.threads_per_worker, trials_per_process(execution)
+                )
+            )
         )
         from poolstudy import tracking
         from poolstudy.search import STORE_ERRORS, Search
 
         chatter.keep_in(log)
-        gpus = find_gpus(engine, execution.require_gpu)
+        found = find_gpus(engine, required=execution.require_gpu)
         tracker = tracking.Tracker(config.tracking.uri, config.tracking.artifacts, study.name, root)
         search = Search(mlruns / "optuna.db", config, data.identity)
         metric, shown_log = study.objective.metric, os.path.relpath(log)
         display = Display(console, study.trials, config.training.epochs, metric, shown_log, quiet=quiet)
+        places, crowd = plan(config, data.identity, found.gpus, cores(), mlruns / "cache")
         try:
             around = Surroundings(
                 staging=mlruns / "staging" / study.name,
                 data=data.save(mlruns / "cache" / data.identity.digest[:16]),
-                places=places(execution, gpus),
+                places=places,
                 about=provenance.provenance(config.data),
                 patch=provenance.patch(),
             )
             interrupt = last.enter_context(Interrupt())
             coordinator = Coordinator(config, around, engine, tracker, search, display, interrupt, cores())
-            _say_devices(display, gpus)
+            _say_devices(display, found, crowd)
             return _tracked(config, coordinator, tracker, search, interrupt)
         except (OSError, *tracking.STORE_ERRORS, *STORE_ERRORS) as error:
             raise StoreError(
@@ -140,11 +145,12 @@ def _share_dashboard(config: StudyConfig, tracker: "Tracker") -> str:
     return dashboard_link(server, tracker.experiment_id, dashboard.VIEW_KEY)
 
 
-def _say_devices(display: Display, gpus: "list[Device]") -> None:
-    for gpu in gpus:
+def _say_devices(display: Display, found: Found, crowd: str) -> None:
+    for gpu in found.gpus:
         display.say(f"Found GPU at: /device:{gpu.name} ({gpu.description})")
-    if not gpus:
-        display.say(f"No GPU that TensorFlow can use{nvidia_note()}: training on the CPU.")
+    for line in found.lines:
+        display.say(line)
+    display.say(crowd or "No GPU that TensorFlow can use: training on the CPU.")
 
 
 def _study_params(config: StudyConfig) -> dict[str, object]:

@@ -22,16 +22,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poolstudy.files import replacing
-from poolstudy.records import EpochRecord, FigureSettings, TrialResult, TrialSpec
+from poolstudy.records import Device, EpochRecord, FigureSettings, TrialResult, TrialSpec
 from poolstudy.staging import trained_result
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from poolstudy.data import SearchData
-    from poolstudy.training import Device, TrainedTrial
+    from poolstudy.training import TrainedTrial
 
-PRELOAD = ["poolstudy.training", "poolstudy.environment", "poolstudy.figures", "pandas", "sklearn.metrics"]
+PRELOAD = [
+    "poolstudy.training",
+    "poolstudy.gpus",
+    "poolstudy.environment",
+    "poolstudy.figures",
+    "pandas",
+    "sklearn.metrics",
+]
 _DRAWING_NICENESS = 10  # pictures are for later: they take what training leaves
 
 
@@ -44,7 +51,8 @@ class Training:
         folder: the trial's, made here.
         device: "CPU:0" or "GPU:n".
         threads: of one operation.
-        about: what environment.json is to say beside the machine: the code, and where the data came from.
+        about: what environment.json is to say beside the machine: the code, the card, and where the data came from.
+        memory_mb: the most that it may take of its GPU's memory; None: what it needs.
     """
 
     spec: TrialSpec
@@ -53,6 +61,7 @@ class Training:
     device: str
     threads: int
     about: Mapping[str, object]
+    memory_mb: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,23 +84,31 @@ def run_task(task: Training | Drawing, on_epoch: Callable[[EpochRecord], bool]) 
     return _draw(task) if isinstance(task, Drawing) else _train(task, on_epoch)
 
 
-def find_gpus() -> "list[Device]":
-    """The GPUs that TensorFlow can use; to be asked in a process of its own, which then ends."""
-    from poolstudy import training
+def find_gpus() -> tuple[list[Device], dict[str, object]]:
+    """The GPUs that TensorFlow lists, and what it says of its own build; to be asked in a process of its own."""
+    from poolstudy import gpus
 
-    return training.find_gpus()
+    return gpus.find_gpus(), gpus.build()
+
+
+def try_gpu(name: str) -> Device:
+    """A GPU that was used for a moment: what it is, or why it cannot be used; to be asked in a process of its own."""
+    from poolstudy import gpus
+
+    return gpus.try_gpu(name)
 
 
 def _train(task: Training, on_epoch: Callable[[EpochRecord], bool]) -> TrialResult:
-    from poolstudy import training
+    from poolstudy import gpus, training
     from poolstudy.data import SearchData
     from poolstudy.environment import environment
 
-    training.use_device(task.device, task.threads)
+    gpus.use_device(task.device, task.threads, task.memory_mb)
     data = SearchData.open(task.data)
     with replacing(task.folder / "files" / "environment.json") as file:
         _write(file, {**environment(task.device, task.threads), **task.about})
-    trial = training.train(task.spec, data, on_epoch)
+    with gpus.blamed_on(task.device):
+        trial = training.train(task.spec, data, on_epoch)
     _save(trial, data, task.folder / "files")
     _save_for_drawing(trial, task.folder)
     with replacing(task.folder / "result.json") as file:

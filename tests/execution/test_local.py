@@ -128,6 +128,116 @@ def test_each_task_has_a_process_of_its_own(engine: LocalEngine) -> None:
     assert len(set(ended)) == 3
 
 
+# Workers that are kept
+
+
+@pytest.fixture
+def keeping(tmp_path: Path) -> Iterator[LocalEngine]:
+    """An engine whose workers of a lane do three tasks."""
+    made = LocalEngine(run, [], tmp_path / "log", threads=1, tasks_per_worker=3)
+    yield made
+    made.close()
+
+
+def process_of(engine: LocalEngine, key: int, task: str, lane: str) -> int:
+    """Does a task to its end; the process that did it, 0 if it did not."""
+    engine.start(KEYS[key], task, timeout=1 if task == "hang" else None, lane=lane)
+    last = play(engine)[-1]
+    return last.result.parameter_count if isinstance(last, Finished) else 0
+
+
+def test_a_worker_does_three_tasks_of_its_lane_and_then_another_takes_its_place(keeping: LocalEngine) -> None:
+    first, second, third, fourth = (process_of(keeping, key, "train", "a") for key in (1, 2, 3, 4))
+    assert first == second == third != fourth
+    assert not alive(first)
+
+
+def test_lanes_do_not_share_workers_and_a_task_without_a_lane_has_its_own(keeping: LocalEngine) -> None:
+    on_a, on_b, alone, alone_again, on_a_again = (
+        process_of(keeping, key, "train", lane) for key, lane in enumerate(("a", "b", "", "", "a"), start=1)
+    )
+    assert len({on_a, on_b, alone, alone_again}) == 4
+    assert on_a_again == on_a
+
+
+def test_tasks_of_one_lane_at_the_same_time_have_a_worker_each(keeping: LocalEngine) -> None:
+    for key in (1, 2):
+        keeping.start(KEYS[key], "train", lane="a")
+    assert len({event.result.parameter_count for event in play(keeping) if isinstance(event, Finished)}) == 2
+    assert len(keeping._idle) == 2
+
+
+@pytest.mark.parametrize("task", ["die SIGKILL", "exit 3", "fail", "raise", "hang"])
+def test_a_worker_whose_task_went_wrong_does_no_other_and_only_that_task_is_gone(
+    keeping: LocalEngine, task: str
+) -> None:
+    before = process_of(keeping, 1, "train", "a")
+    assert process_of(keeping, 2, task, "a") == 0
+    assert not alive(before)
+    assert process_of(keeping, 3, "train", "a") not in {0, before}
+
+
+def test_a_worker_that_dies_while_it_waits_is_replaced(keeping: LocalEngine) -> None:
+    before = process_of(keeping, 1, "train", "a")
+    os.kill(before, signal.SIGKILL)
+    while alive(before):
+        time.sleep(0.01)
+    assert process_of(keeping, 2, "train", "a") not in {0, before}
+
+
+def test_a_task_of_a_kept_worker_stops_when_told_and_hangs_no_longer_than_allowed(keeping: LocalEngine) -> None:
+    before = process_of(keeping, 1, "train", "a")
+    keeping.start(KEYS[2], "train", lane="a")
+    last = play(keeping, stop_at=2)[-1]
+    assert isinstance(last, Finished)
+    assert (last.result.parameter_count, len(last.result.history)) == (before, 2)
+    keeping.start(KEYS[3], "hang", timeout=1, lane="a")
+    assert play(keeping) == [Lost(KEYS[3], "hung for more than 1 s")]
+
+
+def test_workers_that_retire_end_after_their_task(keeping: LocalEngine) -> None:
+    waits = process_of(keeping, 1, "train", "a")
+    keeping.start(KEYS[2], "train", lane="b")
+    keeping.retire()
+    assert not alive(waits)
+    (ended,) = [event.result.parameter_count for event in play(keeping) if isinstance(event, Finished)]
+    assert not alive(ended)
+    assert process_of(keeping, 3, "train", "b") != ended
+
+
+def test_no_worker_that_waits_outlives_the_engine(tmp_path: Path) -> None:
+    engine = LocalEngine(run, [], tmp_path / "log", threads=1, tasks_per_worker=3)
+    waits = process_of(engine, 1, "train", "a")
+    assert alive(waits)
+    engine.close()
+    assert not alive(waits)
+
+
+# Calls
+
+
+def answers() -> str:
+    return "here"
+
+
+def dies() -> None:
+    os._exit(4)
+
+
+def hangs() -> None:
+    time.sleep(600)
+
+
+def test_calls_are_made_at_once_and_each_answers_for_itself(engine: LocalEngine) -> None:
+    answered, died, hung, another_hung = engine.call_each([answers, dies, hangs, hangs], timeout=15)
+    assert answered == "here"
+    assert str(died) == "its process ended with exit code 4"
+    assert str(hung) == str(another_hung) == "its process does not answer"
+    with pytest.raises(ChildProcessError, match="does not answer"):
+        engine.call(hangs, timeout=0.1)
+    assert engine.call(answers) == "here"
+
+
 @pytest.mark.parametrize(
     ("task", "event"),
     [
@@ -182,7 +292,7 @@ if __name__ == "__main__":
         print(engine.running(), error)
 """
     (tmp_path / "main.py").write_text(script)
-    said = subprocess.check_output([sys.executable, tmp_path / "main.py", tmp_path / "log"], text=True)
+    said = subprocess.check_output([sys.executable, tmp_path / "main.py", tmp_path / "log"], text=True, cwd=tmp_path)
     assert said.startswith("[] the server of workers dies again and again; expected one that goes on; see ")
 
 

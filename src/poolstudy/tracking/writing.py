@@ -169,14 +169,15 @@ class Tracker:
 
     def log_epoch(self, run_id: str, record: EpochRecord) -> None:
         """The metrics of an epoch that has just ended; the step is the epoch."""
-        self.log_epochs(run_id, [(_now(), record)])
+        self.log_epochs(run_id, [(_now(), record, {})])
 
-    def log_epochs(self, run_id: str, epochs: Sequence[tuple[int, EpochRecord]]) -> None:
+    def log_epochs(self, run_id: str, epochs: Sequence[tuple[int, EpochRecord, Mapping[str, float]]]) -> None:
         """The metrics of epochs and the milliseconds at which they ended; the same again is no second point."""
         points = []
-        for ended_at, record in epochs:
+        for ended_at, record, system in epochs:
             values = record.model_dump(exclude={"epoch"})
             values["epoch_seconds"] = values.pop("seconds")
+            values |= system
             points += [Metric(key, value, ended_at, record.epoch) for key, value in values.items()]
         for first in range(0, len(points), _BATCH):
             self._client.log_batch(run_id, metrics=points[first : first + _BATCH])

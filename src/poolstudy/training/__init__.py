@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from poolstudy.data import SearchData
-from poolstudy.errors import DeviceError, TrialFailed, one_line
+from poolstudy.errors import TrialFailed, one_line
 from poolstudy.model import Weights, build_model, weights_digest, weights_of
 from poolstudy.records import EpochRecord, StopReason, TrialResult, TrialSpec, best_epoch
 from poolstudy.training.epochs import Epochs
@@ -32,43 +32,6 @@ class TrainedTrial:
     untrained: Weights
     trained: Weights
     probabilities: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Device:
-    """What TensorFlow trains on: "CPU:0" or "GPU:n", and what it says of it."""
-
-    name: str
-    description: str
-
-
-def find_gpus() -> list[Device]:
-    """The GPUs that TensorFlow can use, in its order."""
-    gpus = tf.config.list_physical_devices("GPU")
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    return [Device(f"GPU:{index}", str(detail.get("device_name", "GPU"))) for index, detail in enumerate(details)]
-
-
-def use_device(name: str, threads: int) -> None:
-    """Fixes what this process computes on; to be called before its first operation.
-
-    Args:
-        name: "CPU:0", or "GPU:n", of which it then sees no other, with memory growth on.
-        threads: within an operation; operations run one after the other.
-
-    Raises:
-        DeviceError: there is no such GPU.
-    """
-    gpus = tf.config.list_physical_devices("GPU")
-    kind, number = name.split(":")
-    mine = gpus[int(number) :][:1] if kind == "GPU" else []
-    if kind == "GPU" and not mine:
-        raise DeviceError(f"{len(gpus)} GPUs", f"{name} among them", "check the driver and CUDA_VISIBLE_DEVICES")
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    tf.config.set_visible_devices(mine, "GPU")
-    for gpu in mine:
-        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def train(spec: TrialSpec, data: SearchData, on_epoch: OnEpoch = lambda _: False) -> TrainedTrial:
