@@ -8,7 +8,7 @@ LOCK := requirements/$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo c
 INSTALLED := $(VENV)/.installed-$(notdir $(LOCK))
 WHEELS ?=# a folder of wheels: nothing is then asked of the network (docs/gpu.md)
 
-.PHONY: help setup graphviz study smoke reproduce ui check test test-slow torture bench-gpu lint format lock
+.PHONY: help setup graphviz study smoke reproduce ui check doctor test test-slow torture bench-gpu lint format lock
 
 help:  ## print these words
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -43,6 +43,9 @@ ui: setup  ## open MLflow's pages at the latest study's charts
 
 check: $(INSTALLED)  ## what this machine has of what a study needs
 	$(BIN)/poolstudy check $(ARGS)
+
+doctor: $(INSTALLED)  ## whether the books and the files agree: make doctor ARGS=--fix
+	$(BIN)/poolstudy doctor $(ARGS)
 
 test: setup  ## the fast tests
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

@@ -290,7 +290,9 @@ def test_a_tensorflow_that_crashes_is_a_line(script: str, says: str) -> None:
 
 def test_on_a_terminal_lines_fold_beside_their_marks() -> None:
     console = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
-    check._print(Finding("look", "disk", "1.0 GB free at /a/folder", "make room, or lower study.trials"), console)
+    check.print_finding(
+        Finding("look", "disk", "1.0 GB free at /a/folder", "make room, or lower study.trials"), console
+    )
     assert isinstance(console.file, io.StringIO)
     assert [line.rstrip() for line in console.file.getvalue().splitlines()] == [
         "! disk       1.0 GB free at /a/folder;",

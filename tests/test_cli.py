@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
@@ -40,3 +41,59 @@ def test_a_bad_override_ends_with_one_line_and_code_2(
         "poolstudy: study.trials: 0; expected greater than or equal to 1; "
         "change it in the experiment or on the command line\n"
     )
+
+
+STRANGE = [
+    "",
+    " ",
+    "../x",
+    "a/b",
+    "/etc/passwd",
+    "é",
+    "数",
+    "x\ny",
+    "\x1b[31m",
+    "a" * 10_000,
+    "*",
+    "%",
+    "'; --",
+    "0" * 33,
+]
+
+
+@pytest.mark.parametrize("command", ["show", "reproduce", "freeze", "run", "ui"])
+def test_whatever_is_named_is_answered_in_one_line_and_nothing_is_written(
+    command: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ending = {"run": ".yaml", "reproduce": ".json"}.get(command)
+    for text in [*STRANGE, *(f"{text}{ending}" for text in STRANGE if ending)]:
+        # A run's ID is looked at before the store is; which studies there are only the store knows.
+        assert main([command, text]) == (3 if command == "ui" else 2), text
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith("poolstudy: ")
+        assert said.err[:-1].isprintable()
+        assert len(said.err) < 3000
+    assert list(project.glob("mlruns/*")) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["ui", "--port", port] for port in ("0", "-1", "65536", "", "\u0661\u0662", "1e3", "9" * 5000, "80 ")),
+        *(["reproduce", "best", "--threads", threads] for threads in ("0", "-1", "1025", "", "two", "9" * 5000)),
+        ["reproduce", "best", "--data", "nowhere"],
+        ["doctor", "all"],
+        ["doctor", "--fixx"],
+        ["show"],
+        ["show", "a", "b"],
+    ],
+)
+def test_options_are_checked_before_anything_else(
+    arguments: list[str], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert list(project.glob("mlruns/*")) == []

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "poolstudy"
 
 FLOORS = {
     "errors": 0, "files": 0, "lock": 0, "space": 0, "records": 0, "sources": 0, "download": 0,
-    "chatter": 0, "provenance": 0, "colours": 0,
+    "chatter": 0, "provenance": 0, "colours": 0, "weights": 0,
     "config": 1, "data": 1, "model": 1, "claim": 1, "staging": 1, "nvml": 1,
     "compose": 2, "training": 2, "figures": 2, "search": 2, "tracking": 2, "execution": 2, "display": 2,
     "progress": 2, "dashboard": 2, "terminal": 2, "environment": 2,
@@ -18,11 +18,12 @@ FLOORS = {
     "devices": 4, "places": 4, "drawing": 4, "delivery": 4, "ledger": 4,
     "coordinator": 5,
     "study": 6, "ui": 6, "show": 6, "check": 6, "reproduce": 6,
-    "cli": 7,
-    "__main__": 8,
+    "doctor": 7,
+    "cli": 8,
+    "__main__": 9,
 }  # fmt: skip
 # Within floor 0 there is an order as well.
-GROUND = ["errors", "files", "lock", "space", "records", "sources", "download", "chatter", "provenance", "colours"]
+GROUND = ["errors", "files", "lock", "space", "records", "sources", "download", "chatter", "provenance", "colours", "weights"]
 ONLY = {
     "optuna": {"search"},
     "sqlalchemy": {"search", "tracking"},
@@ -33,8 +34,9 @@ ONLY = {
     "pynvml": {"nvml"},
     "keras": {"model", "training", "figures", "environment"},
     "matplotlib": {"figures"},
-    "rich": {"display", "progress", "terminal", "study", "show", "check", "reproduce", "cli"},
+    "rich": {"display", "progress", "terminal", "study", "show", "check", "reproduce", "doctor", "cli"},
     "packaging": {"check"},
+    "h5py": {"weights"},
     "requests": {"download", "tracking"},
     "urllib3": {"download"},
     "sklearn": {"data", "worker"},

@@ -141,6 +141,35 @@ def test_the_program_says_what_it_did(finished: tuple[Path, Any]) -> None:
     assert max(len(line) for line in said.stdout.splitlines() if "http" not in line and "trial-" not in line) <= 80
 
 
+def test_the_doctor_finds_nothing_wrong_and_writes_nothing(study: Path) -> None:
+    from damage import content, examined
+
+    before = content(study)
+    assert examined(study) == (True, "1 study: nothing disagrees\n")
+    assert examined(study, fix=True) == (True, "1 study: nothing disagrees\n")
+    assert content(study) == before
+
+
+def test_the_doctor_mends_many_things_at_once(study: Path, tmp_path: Path) -> None:
+    import damage
+
+    root = damage.copied(study, tmp_path / "copy")
+    first, second, third, fourth, last = runs(root)
+    damage.run_is_open(root, first)
+    damage.wrong_state(root, second)
+    damage.spec_is_gone(root, third)
+    damage.epoch_is_missing(root, fourth)
+    damage.open_attempt(root, last)
+    healthy, said = damage.examined(root)
+    assert not healthy
+    assert "\n5 disagreements\n" in said
+    healthy, said = damage.examined(root, fix=True)
+    assert healthy, said
+    assert said.count("✓ mended") == 5
+    assert [run.data.tags["poolstudy.state"] for run in runs(root)] == ["complete"] * 4 + ["interrupted"]
+    check_books(root)
+
+
 @pytest.mark.slow
 def test_the_same_command_does_no_work_twice_and_more_trials_go_on(
     study: Path, poolstudy: Command, tmp_path: Path

@@ -60,12 +60,17 @@ def _parser() -> argparse.ArgumentParser:
     again.add_argument("--strict", action="store_true", help="accept `identical` only")
     again.add_argument("--threads", type=_threads, help="threads of one operation, if not the original's")
     again.add_argument(
-        "--data", metavar="FOLDER", help="where the data's files are, if not where the original had them"
+        "--data", type=_folder, metavar="FOLDER", help="where the data's files are, if not where the original had them"
     )
     again.set_defaults(command=_reproduce)
     freeze = commands.add_parser("freeze", help="write a run's claim to a file for git", description=_freeze.__doc__)
     freeze.add_argument("run", nargs="?", default="best", metavar="ID", help=f"{_RUN_HELP} (%(default)s)")
     freeze.set_defaults(command=_freeze)
+    doctor = commands.add_parser(
+        "doctor", help="whether Optuna, MLflow and the files agree; mends them", description=_doctor.__doc__
+    )
+    doctor.add_argument("--fix", action="store_true", help="mend what can be mended, after saying what will be done")
+    doctor.set_defaults(command=_doctor)
     ui = commands.add_parser("ui", help="open MLflow's pages at the study's charts", description=_ui.__doc__)
     ui.add_argument("study", nargs="?", help="which study; the latest one if left out")
     ui.add_argument("--port", type=_port, default=5000, help="port on this machine (%(default)s)")
@@ -73,8 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10
+
+
 def _port(text: str) -> int:
-    if text.isdecimal() and 0 < int(text) < 65536:
+    if _is_number(text) and 0 < int(text) < 65536:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no port: a number from 1 to 65535")
 
@@ -86,7 +95,7 @@ def _folder(text: str) -> Path:
 
 
 def _threads(text: str) -> int:
-    if text.isdecimal() and 0 < int(text) <= 1024:
+    if _is_number(text) and 0 < int(text) <= 1024:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no number of threads: from 1 to 1024")
 
@@ -179,6 +188,15 @@ def _check(options: argparse.Namespace) -> int:
     root = find_root(Path.cwd())
     config = load_config(options.experiment, options.overrides, root)
     return 0 if check_machine(config, root, stdout_console()) else SurroundingsError.exit_code
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Looks whether Optuna's book, MLflow's and every run's files agree. Exit code 1: a disagreement remains."""
+    from poolstudy.compose import find_root
+    from poolstudy.doctor import examine
+    from poolstudy.terminal import stdout_console
+
+    return 0 if examine(find_root(Path.cwd()), stdout_console(), fix=options.fix) else 1
 
 
 def _ui(options: argparse.Namespace) -> int:

@@ -1,7 +1,9 @@
 """Reads a study's configuration: Hydra composes conf/ and experiments/, errors become one line each."""
 
+import contextlib
 import difflib
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from poolstudy.config import StudyConfig, TrackingSection
 from poolstudy.errors import ConfigurationError, one_line
-from poolstudy.space import SearchSpace
+from poolstudy.space import NAME, SearchSpace
 
 
 def load_config(experiment: str, overrides: Sequence[str], root: Path) -> StudyConfig:
@@ -55,10 +57,11 @@ def load_tracking(root: Path) -> TrackingSection:
 
 def _experiment_file(experiment: str, root: Path) -> Path:
     named = root / "experiments" / experiment / "experiment.yaml"
-    if re.fullmatch(r"[\w.-]+", experiment) and named.is_file():
+    if re.fullmatch(NAME, experiment) and named.is_file():
         return named
-    if experiment.endswith(".yaml") and Path(experiment).is_file():
-        return Path(experiment).resolve()
+    with contextlib.suppress(OSError, ValueError):  # a name that is too long, or none that a file can have
+        if experiment.endswith(".yaml") and Path(experiment).is_file():
+            return Path(experiment).resolve()
     known = sorted(path.parent.name for path in root.glob("experiments/*/experiment.yaml"))
     raise ConfigurationError(
         f"no experiment {experiment!r}",
@@ -76,7 +79,8 @@ def _composed(file: Path, overrides: Sequence[str], root: Path) -> dict[str, Any
     dimensions = [override for override in overrides if override.split("=")[0] in _DIMENSIONS]
     others = [override for override in overrides if override not in dimensions]
     try:
-        with initialize_config_dir(str(file.parent), version_base="1.3"):
+        with warnings.catch_warnings(), initialize_config_dir(str(file.parent), version_base="1.3"):
+            warnings.simplefilter("ignore")  # Hydra's own: of what an older version did otherwise
             config = compose(file.stem, overrides=[searchpath, *others])
             composed = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             parsed = OverridesParser.create().parse_overrides(dimensions)
@@ -87,6 +91,8 @@ def _composed(file: Path, overrides: Sequence[str], root: Path) -> dict[str, Any
         raise _unreadable(file, error) from None
     if not isinstance(composed, dict):
         raise _unreadable(file, "it is no mapping")
+    if any(isinstance(value, int) and value.bit_length() > _LONGEST for value in _scalars(composed)):
+        raise _unreadable(file, f"a whole number of more than {_LONGEST} bits")  # Python refuses to print such ones
     if isinstance(composed.get("space"), dict):
         composed["space"].update(dimensions_given)
     return {str(key): value for key, value in composed.items()}
@@ -94,6 +100,19 @@ def _composed(file: Path, overrides: Sequence[str], root: Path) -> dict[str, Any
 
 # Hydra merges a value into the one that is there; a dimension is to be replaced, a range by choices, say.
 _DIMENSIONS = {f"space.{name}": name for name in SearchSpace.model_fields}
+
+
+_LONGEST = 1024  # bits of a whole number
+
+
+def _scalars(tree: Any) -> Iterator[Any]:
+    """The values at the ends of nested mappings and lists."""
+    inner = tree.values() if isinstance(tree, Mapping) else tree
+    if isinstance(tree, Mapping | list):
+        for value in inner:
+            yield from _scalars(value)
+    else:
+        yield tree
 
 
 def _plain(value: Any) -> Any:

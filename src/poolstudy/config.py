@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from poolstudy.errors import without_password
 from poolstudy.records import FigureSettings, TrainingSettings, leaves
 from poolstudy.sources import DigitsData, IdxData
 from poolstudy.space import Frozen, HyperParameters, Name, SearchSpace, Value, check_geometry, extremes
@@ -192,8 +193,16 @@ class StudyConfig(Frozen):
         """
         free = {"study": {"trials", "timeout", "name"}, "data": {"path", "search", "mirrors"}}
         free["tracking"] = set(TrackingSection.model_fields) - {"uri"}
-        kept = self.model_dump(mode="json", exclude={**free, "execution": True})
-        return dict(leaves(kept))
+        return dict(leaves(_kept(self.model_dump(mode="json", exclude={**free, "execution": True}))))
+
+    def recorded(self) -> dict[str, Any]:
+        """Everything, as it is kept with the study: JSON without passwords."""
+        return _kept(self.model_dump(mode="json"))
+
+
+def _kept(settings: dict[str, Any]) -> dict[str, Any]:
+    tracking = settings["tracking"]
+    return {**settings, "tracking": {**tracking, "uri": without_password(tracking["uri"])}}
 
 
 def _spanned(trials: Sequence[HyperParameters]) -> dict[str, Any]:

@@ -19,6 +19,10 @@ A study that was interrupted ends with 128 + the signal's number: 130 after Ctrl
 TrialFailed stands apart: it ends one trial, never the program.
 """
 
+import re
+
+_LONGEST = 1000  # characters of each part of an error
+
 
 def one_line(error: object, limit: int = 200) -> str:
     """An error's text without its line breaks, cut to so many characters."""
@@ -32,8 +36,19 @@ def cause(error: BaseException, limit: int = 200) -> str:
     return one_line(error, limit) or type(error).__name__
 
 
+def without_password(uri: str) -> str:
+    """An address without the name and password that it may hold, to be shown or kept."""
+    return re.sub(r"://[^/@\s]*@", "://", uri)
+
+
+def printable(text: str, limit: int = 10_000) -> str:
+    """Text that may be anybody's as one line that does nothing to a terminal, cut to so many characters."""
+    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text[:limit])
+    return shown if len(text) <= limit else f"{shown}…"
+
+
 class PoolstudyError(Exception):
-    """One line for the user: what was found, what was expected, what to do.
+    """One line for the user: what was found, what was expected, what to do. No address in it keeps its password.
 
     Args:
         found: what came.
@@ -44,7 +59,9 @@ class PoolstudyError(Exception):
     exit_code = 3
 
     def __init__(self, found: str, expected: str, remedy: str) -> None:
-        super().__init__(f"{found}; expected {expected}; {remedy}")
+        super().__init__(
+            "; ".join(printable(without_password(part), _LONGEST) for part in (found, f"expected {expected}", remedy))
+        )
 
 
 class StudyStopped(PoolstudyError):

@@ -2,8 +2,13 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
+
+_PART = re.compile(r"\..+-(\d+)(\.[\w-]+)?(-journal|-wal|-shm)?")
 
 
 @contextlib.contextmanager
@@ -24,3 +29,9 @@ def replacing(path: Path) -> Iterator[Path]:
             part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def left_parts(folder: Path) -> list[Path]:
+    """What processes that died in a block of `replacing` were writing, anywhere below a folder."""
+    found = ((path, _PART.fullmatch(path.name)) for path in sorted(folder.rglob(".*-*")) if path.is_file())
+    return [path for path, match in found if match and not psutil.pid_exists(int(match[1]))]

@@ -40,6 +40,22 @@ def _named(holder: Path) -> str:
     return "a process that left no name"
 
 
+def holder(folder: Path, study: str) -> str | None:
+    """Who holds a study now, as "process 7"; None where none does. Nothing is written.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    lock = folder / f"{study}.lock"
+    if not lock.exists():
+        return None
+    try:
+        with FileLock(lock, timeout=0):
+            return None
+    except Timeout:
+        return _named(folder / f"{study}.pid")
+
+
 @contextlib.contextmanager
 def study_lock(folder: Path, study: str) -> Iterator[None]:
     """Holds a study while the block lasts.
@@ -48,18 +64,18 @@ def study_lock(folder: Path, study: str) -> Iterator[None]:
         StudyBusy: another process holds it; it is named.
         StoreError: the folder cannot be written.
     """
-    holder = folder / f"{study}.pid"
+    named = folder / f"{study}.pid"
     lock = FileLock(folder / f"{study}.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        found = f"study {study} is being run by {_named(holder)}"
+        found = f"study {study} is being run by {_named(named)}"
         raise StudyBusy(found, "one at a time", "wait for it, or choose another study.name") from None
     except OSError as error:
         raise StoreError(f"{folder}: {error.strerror}", "a folder that can be written", "mend it") from None
     try:
-        holder.write_text(f"{os.getpid()}\n")
+        named.write_text(f"{os.getpid()}\n")
         yield
     finally:
         lock.release()

@@ -1,15 +1,13 @@
 """The network: convolutions, each followed by pooling, then one dense layer and the classes."""
 
-import hashlib
-
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from poolstudy.space import HyperParameters, Pooling
+from poolstudy.weights import Weights, weights_digest
 
-Weights = dict[str, NDArray[np.float32]]
-"""By "layer/variable", such as "conv_1/kernel", in the order of the layers."""
+__all__ = ["Maps", "Weights", "build_model", "feature_maps", "weights_digest", "weights_of"]
 
 Maps = dict[str, NDArray[np.float32]]
 """By layer, such as "pool_1": what it makes of one image, (rows, columns, filters)."""
@@ -75,12 +73,3 @@ def weights_of(model: keras.Model) -> Weights:
         for variable in layer.weights
         if variable.trainable
     }
-
-
-def weights_digest(weights: Weights) -> str:
-    """SHA-256 over names, shapes, dtypes and bytes, in order."""
-    total = hashlib.sha256()
-    for name, array in weights.items():
-        total.update(f"{name}{array.shape}{array.dtype.str}".encode())
-        total.update(np.ascontiguousarray(array).data)
-    return total.hexdigest()

@@ -127,7 +127,7 @@ def read_claim(which: str, root: Path, tracking: TrackingSection) -> Claim:
             return claim_of(run)
     try:
         text = Path(which).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not there, no text, no name that a file can have
         raise ConfigurationError(
             f"{which}: {one_line(error)}", "a file that `poolstudy freeze` wrote", "name it"
         ) from None

@@ -15,6 +15,7 @@ from rich.text import Text
 from poolstudy.compose import load_tracking
 from poolstudy.dashboard import LOCAL_SERVER
 from poolstudy.display import COLOURS, clock
+from poolstudy.errors import printable
 from poolstudy.records import EpochRecord, best_epoch
 from poolstudy.terminal import writable
 from poolstudy.tracking import FoundRun, find_run, readable, resolved_uri, run_link
@@ -125,7 +126,8 @@ def _trial(run: FoundRun, console: Console) -> Iterator[Block]:
     if original := run.tags.get("poolstudy.reproduces"):
         yield f"  reproduces run {original}: {run.tags.get('poolstudy.verdict', 'no verdict')}"
     if text := run.text("environment.json"):
-        yield from _section("Computed with", _pairs(_environment(text)))
+        told = ((name, printable(value)) for name, value in _environment(text))
+        yield from _section("Computed with", _pairs(told))
 
 
 def _environment(text: str) -> Iterator[tuple[str, str]]:
@@ -188,7 +190,10 @@ def _layers(rows: Sequence[Mapping[str, str]], console: Console) -> Block:
     for heading in ("weight", "shape", "untrained", "trained") if wide else ("weight", "untrained,\nthen trained"):
         table.add_column(heading, overflow="fold")
     for row in rows:
-        weight, shape = f"{row['layer']}/{row['weight']}", row["shape"].strip("(),").replace(", ", "x")
+        weight, shape = (
+            printable(f"{row['layer']}/{row['weight']}"),
+            printable(row["shape"]).strip("(),").replace(", ", "x"),
+        )
         before, after = (_spread(row, when, console) for when in ("untrained", "trained"))
         table.add_row(*((weight, shape, before, after) if wide else (f"{weight}\n  {shape}", f"{before}\n{after}")))
     return table

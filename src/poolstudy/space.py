@@ -11,15 +11,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
+
 # A number is a fine name, though YAML reads `study.name=2026` as one.
 Name = Annotated[
     str,
     BeforeValidator(lambda name: str(name) if isinstance(name, int) else name),
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"),
+    Field(pattern=NAME),
 ]
 """A name that becomes part of paths and queries."""
 Pooling = Literal["average", "max"]
 Value = str | int | float
+_FINEST = 2**53  # steps of a range, beyond which floats do not tell its values apart
 FilterCount = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -132,6 +135,8 @@ class FloatRange(Frozen):
             raise ValueError(f"low {self.low} lies above high {self.high}")
         if self.log and (self.step is not None or self.low <= 0):
             raise ValueError("a logarithmic range starts above 0 and has no step")
+        if self.step is not None and (self.high - self.low) / self.step > _FINEST:
+            raise ValueError(f"a step of {self.step} from {self.low} to {self.high} is too fine")
         return self
 
     def values(self) -> Sequence[Value]:

@@ -104,7 +104,7 @@ def _tracked(
     config: StudyConfig, coordinator: Coordinator, tracker: "Tracker", search: "Search", interrupt: Interrupt
 ) -> Outcome:
     """Trains, and keeps the study's own run."""
-    run_id = tracker.open_study(_study_params(config), config.model_dump(mode="json"))
+    run_id = tracker.open_study(_study_params(config), config.recorded())
     link = _share_dashboard(config, tracker)
     state: State = "interrupted"
     try:

@@ -50,8 +50,6 @@ def serving(root: Path, study: str | None, port: int) -> Iterator[str]:
         "-m",
         "mlflow",
         "server",
-        "--backend-store-uri",
-        uri,
         "--host",
         HOST,
         "--port",
@@ -59,7 +57,9 @@ def serving(root: Path, study: str | None, port: int) -> Iterator[str]:
     ]
     command += ["--default-artifact-root", (root / tracking.artifacts).resolve().as_uri(), "--workers", "1"]
     with log.open("ab") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=output, env=_settings(port) | os.environ)
+        # Not on the command line, which everybody on the machine can read: it may hold a password.
+        environment = _settings(port) | os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}
+        server = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:
         _wait(server, f"http://{HOST}:{port}", log)
         yield dashboard_link(f"http://{NAME}:{port}", experiment, VIEW_KEY)

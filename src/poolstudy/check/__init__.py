@@ -35,7 +35,7 @@ def check_machine(config: StudyConfig, root: Path, console: Console) -> bool:
     works = True
     with asking_tensorflow() as asked:  # it imports TensorFlow while the rest is looked at
         for finding in _findings(config, root, asked):
-            _print(finding, console)
+            print_finding(finding, console)
             works = works and finding.mark != "lacks"
     return works
 
@@ -51,7 +51,8 @@ def _findings(config: StudyConfig, root: Path, asked: "subprocess.Popen[str]") -
     yield from tensorflow(asked, config.execution)
 
 
-def _print(finding: Finding, console: Console) -> None:
+def print_finding(finding: Finding, console: Console) -> None:
+    """One line; in a terminal a table's row, whose text wraps beside its subject."""
     mark, plain, colour = _MARKS[finding.mark]
     first = Text(writable(console, mark, plain), colour)
     line = finding.found + (f"; {finding.remedy}" if finding.remedy else "")

@@ -1,7 +1,6 @@
 """What lies on the disk, or is to: the images, the two stores, room for the trials."""
 
 import os
-import re
 import shutil
 import urllib.error
 import urllib.request
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from poolstudy.check.finding import Finding, some
 from poolstudy.data import find_folder, load_search_data
-from poolstudy.errors import DataError, StoreError, one_line
+from poolstudy.errors import DataError, StoreError, one_line, without_password
 from poolstudy.sources import DigitsData, IdxData
 
 _GIGABYTE = 1e9
@@ -54,7 +53,7 @@ def tracking_store(uri: str, root: Path) -> Finding:
     from poolstudy.tracking import count, resolved_uri
 
     uri = resolved_uri(uri, root)
-    where = re.sub(r"//[^/@]*@", "//", uri.removeprefix(_SQLITE))  # without a password
+    where = without_password(uri).removeprefix(_SQLITE)
     if uri.startswith(("http://", "https://")):
         return _server(uri, where)
     if uri.startswith(_SQLITE) and not Path(where).exists():

@@ -16,19 +16,12 @@ from poolstudy.config import StudyConfig
 from poolstudy.errors import StudyMismatch
 from poolstudy.records import Attempt, DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of
 from poolstudy.search.attempts import LATE_RUN, Settled, attempt_of, late_runs, spec_of, state_of
-from poolstudy.search.parts import STORE_ERRORS, open_study, sampler_of, suggest
+from poolstudy.search.parts import SETTLED, STATES, STORE_ERRORS, open_study, sampler_of, suggest
+from poolstudy.search.reading import Book, Recorded, read_books
 from poolstudy.space import HyperParameters, Value
 
-__all__ = ["STORE_ERRORS", "Attempt", "Search", "late_runs"]
+__all__ = ["STORE_ERRORS", "Attempt", "Book", "Recorded", "Search", "late_runs", "read_books"]
 
-_STATES: dict[State, TrialState] = {
-    "complete": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-    "lost": TrialState.FAIL,
-    "interrupted": TrialState.FAIL,
-}
-_SETTLED = ("complete", "pruned", "failed")  # a slot whose last attempt ended so is not tried again
 _DUPLICATES_IN_A_ROW = 10  # then an unseen configuration is drawn at random
 
 
@@ -223,7 +216,7 @@ class Search:
         self._duplicates_in_a_row += 1
         slot = self._seen[hyperparameters]
         trial.set_user_attr("duplicate_of", self._slots[slot][0].number)
-        if state_of(self._slots[slot][-1]) in _SETTLED:
+        if state_of(self._slots[slot][-1]) in SETTLED:
             self._settle_duplicate(trial.number, slot)
         else:  # it runs, or will again
             self._waiting_duplicates.append((trial.number, slot))
@@ -274,12 +267,12 @@ class Search:
             if value not in (None, ""):
                 self._note(number, key, value)
         value = objective if state == "complete" else None
-        self._study.tell(number, value, state=_STATES[state])
+        self._study.tell(number, value, state=STATES[state])
         self._live.pop(number, None)
         trial = self._frozen(number)
         slot = trial.user_attrs["ledger"]["slot"]
         self._remember(slot, trial)
-        if state in _SETTLED:
+        if state in SETTLED:
             for waiting in [entry for entry in self._waiting_duplicates if entry[1] == slot]:
                 self._waiting_duplicates.remove(waiting)
                 self._settle_duplicate(*waiting)

@@ -5,16 +5,29 @@ from pathlib import Path
 from typing import Any, cast
 
 import optuna
+from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from poolstudy.config import StudyConfig
 from poolstudy.errors import StoreError, one_line
 from poolstudy.lock import made_once
+from poolstudy.records import State
 from poolstudy.space import Choices, FloatRange, IntRange, SearchSpace, Value
 
 _PATIENCE = 20  # seconds for another program that holds the database, as MLflow has it
 STORE_ERRORS = (sqlite3.Error, SQLAlchemyError, optuna.exceptions.StorageInternalError)
 """What Optuna's storage raises when it cannot be read or written."""
+
+STATES: dict[State, TrialState] = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+    "lost": TrialState.FAIL,
+    "interrupted": TrialState.FAIL,
+}
+"""Optuna's own state of an attempt by the ledger's."""
+SETTLED = ("complete", "pruned", "failed")
+"""A slot whose last attempt ended so is not tried again."""
 
 
 def open_study(database: Path, config: StudyConfig) -> optuna.Study:

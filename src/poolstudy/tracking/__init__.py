@@ -3,22 +3,33 @@
 Names of tags, params, metrics and files are the public contract; see docs/tracking.md.
 """
 
-from poolstudy.tracking.found import FoundRun
+from poolstudy.tracking.found import PICTURES, TRAINED_FILES, FileName, FoundRun
+from poolstudy.tracking.mending import Mender, every_run, move, moved, place
 from poolstudy.tracking.reading import count, dashboard_link, find_run, latest_study, readable, run_link
 from poolstudy.tracking.store import STORE_ERRORS, resolved_uri
-from poolstudy.tracking.writing import STATUS, TrackedRun, Tracker
+from poolstudy.tracking.writing import STATUS, TrackedRun, Tracker, params_of, tags_of
 
 __all__ = [
+    "PICTURES",
     "STATUS",
     "STORE_ERRORS",
+    "TRAINED_FILES",
+    "FileName",
     "FoundRun",
+    "Mender",
     "TrackedRun",
     "Tracker",
     "count",
     "dashboard_link",
+    "every_run",
     "find_run",
     "latest_study",
+    "move",
+    "moved",
+    "params_of",
+    "place",
     "readable",
     "resolved_uri",
     "run_link",
+    "tags_of",
 ]

@@ -13,8 +13,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from pydantic import ValidationError
 
-from poolstudy.errors import StoreError, one_line
+from poolstudy.errors import StoreError, one_line, printable
 from poolstudy.records import EpochRecord, State, TrialSpec
+from poolstudy.tracking.store import checked
 
 FileName = Literal[
     "spec.json",
@@ -39,6 +40,27 @@ FileName = Literal[
     "comparison.txt",
 ]
 """The files that a run may have at its root: fixed words, so that no path is ever made of anything else."""
+
+TRAINED_FILES: tuple[FileName, ...] = (
+    "history.csv",
+    "summary.txt",
+    "classification_report.json",
+    "layers.csv",
+    "model.keras",
+    "untrained.npz",
+    "validation.npz",
+)
+"""What a trial has that ended at least one epoch in good order, beside `spec.json` and `environment.json`."""
+PICTURES: tuple[FileName, ...] = (
+    "diagram.png",
+    "learning_curves.png",
+    "weights_histogram.png",
+    "kernels.png",
+    "feature_maps.png",
+    "confusion_matrix.png",
+    "most_wrong.png",
+)
+"""What it has if it was drawn."""
 
 _PAGE = 1000
 _RECORDED = {"epoch_seconds": "seconds"}  # the metrics of an epoch whose name in a record is another
@@ -74,20 +96,20 @@ class FoundRun:
 
     @classmethod
     def of(cls, client: MlflowClient, run: Run) -> Self:
-        info, tags = run.info, run.data.tags
+        info, tags = run.info, _shown(run.data.tags)
         kind = tags.get("poolstudy.kind", "")
         # A study that goes on still has the state of its last end.
         goes_on = kind == "study" and info.status == "RUNNING"
         return cls(
-            run_id=info.run_id,
-            name=info.run_name or info.run_id,
+            run_id=checked(info.run_id),
+            name=printable(info.run_name or info.run_id),
             experiment_id=str(info.experiment_id),
             study=tags.get("poolstudy.study", ""),
             kind=kind,
             state=None if goes_on else cast("State | None", tags.get("poolstudy.state")),
             status=info.status,
             tags=tags,
-            params=run.data.params,
+            params=_shown(run.data.params),
             metrics=run.data.metrics,
             start=_time(info.start_time),
             end=_time(info.end_time) if info.end_time and info.status != "RUNNING" else None,
@@ -105,8 +127,24 @@ class FoundRun:
     @cached_property
     def files(self) -> tuple[str, ...]:
         """The names at its root, in order; a folder's ends with a slash."""
+        return tuple(self.sizes)
+
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """The bytes of each of `files`, where the store tells them; 0 of a folder."""
         items = self.client.list_artifacts(self.run_id)
-        return tuple(sorted(f"{item.path}/" if item.is_dir else str(item.path) for item in items))
+        sizes = {f"{item.path}/" if item.is_dir else str(item.path): int(item.file_size or 0) for item in items}
+        return {printable(name): sizes[name] for name in sorted(sizes)}
+
+    def images(self) -> tuple[set[str], set[str]]:
+        """The keyed images: keys of those that are whole, and of those that lack the small copy or the large one."""
+        # MLflow writes <key, with ~ for />+step+0+….png and the same with +compressed.webp, which the grids show.
+        names = [str(item.path).rpartition("/")[2] for item in self.client.list_artifacts(self.run_id, "images")]
+        kinds = [
+            {name.split("+step+")[0].replace("~", "/") for name in names if name.endswith(kind)}
+            for kind in (".png", ".webp")
+        ]
+        return kinds[0] & kinds[1], kinds[0] ^ kinds[1]
 
     def read(self, name: FileName, folder: Path) -> Path | None:
         """Copies one of its files into a folder that exists; None where the run has no such file.
@@ -226,6 +264,11 @@ def search(
         token = page.token
         if not token:
             return
+
+
+def _shown(words: Mapping[str, str]) -> dict[str, str]:
+    """What a store says, which may be a stranger's: nothing of it is to reach a terminal as a command."""
+    return {printable(key): printable(value) for key, value in words.items()}
 
 
 def _time(milliseconds: int) -> datetime:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mlflow import MlflowClient
 
-from poolstudy.errors import RunNotFound, StoreError, one_line
+from poolstudy.errors import RunNotFound, StoreError, one_line, without_password
 from poolstudy.tracking.found import FoundRun, search
 from poolstudy.tracking.store import RUN_ONE, STORE_ERRORS, opened
 
@@ -41,7 +41,7 @@ def find_run(uri: str, text: str, study: str | None = None) -> FoundRun:
 
 def _by_id(client: MlflowClient, text: str) -> FoundRun:
     condition = f"tags.`poolstudy.kind` LIKE '%' and attributes.run_id LIKE '{text}%'"
-    runs = list(search(client, _experiments(client), condition))
+    runs = list(search(client, experiments(client), condition))
     if len(runs) == 1:
         return FoundRun.of(client, runs[0])
     if not runs:
@@ -68,7 +68,7 @@ def latest_study(uri: str, name: str | None = None) -> str:
     with readable(uri):
         client = opened(uri)
         named = [client.get_experiment_by_name(name)] if name is not None else []
-        ids = _experiments(client) if name is None else [str(one.experiment_id) for one in named if one]
+        ids = experiments(client) if name is None else [str(one.experiment_id) for one in named if one]
         order = ["attributes.start_time DESC"]
         run = next(search(client, ids, "tags.`poolstudy.kind` = 'study'", order), None)
     if run is None:
@@ -86,7 +86,7 @@ def count(uri: str) -> tuple[int, int]:
         client = opened(uri)
         kinds = [
             run.data.tags["poolstudy.kind"]
-            for run in search(client, _experiments(client), "tags.`poolstudy.kind` LIKE '%'")
+            for run in search(client, experiments(client), "tags.`poolstudy.kind` LIKE '%'")
         ]
     return kinds.count("study"), len(kinds) - kinds.count("study")
 
@@ -94,12 +94,12 @@ def count(uri: str) -> tuple[int, int]:
 def dashboard_link(server: str, experiment_id: str, key: str) -> str:
     """The address of a stored view of an experiment's charts, on a running server."""
     query = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={key}"
-    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
+    return f"{without_password(server).rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
 
 
 def run_link(server: str, run: FoundRun) -> str:
     """The address of a run's page, on a running server."""
-    return f"{server.rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    return f"{without_password(server).rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
 
 
 @contextlib.contextmanager
@@ -112,7 +112,8 @@ def readable(uri: str) -> Iterator[None]:
         raise StoreError(found, "one that can be read", "mend it, or name another in conf/tracking") from None
 
 
-def _experiments(client: MlflowClient) -> list[str]:
+def experiments(client: MlflowClient) -> list[str]:
+    """The IDs of all that are not deleted."""
     found: list[str] = []
     token: str | None = None
     while True:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,17 @@ def is_away(uri: str, error: Exception) -> bool:
 def resolved_uri(uri: str, root: Path) -> str:
     """The URI with an SQLite path made absolute."""
     return f"{SQLITE}{(root / uri.removeprefix(SQLITE)).resolve()}" if uri.startswith(SQLITE) else uri
+
+
+def checked(run_id: str) -> str:
+    """A run's ID, which becomes part of paths: a store that gives another kind of ID is not believed.
+
+    Raises:
+        StoreError: it is none.
+    """
+    if not re.fullmatch(r"[0-9a-f]{32}", run_id):
+        raise StoreError(f"MLflow's store gives the run ID {run_id!r}", "32 digits of 0-9 a-f", "see what store it is")
+    return run_id
 
 
 def opened(uri: str) -> MlflowClient:

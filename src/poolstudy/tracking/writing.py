@@ -23,7 +23,7 @@ from poolstudy.colours import shade
 from poolstudy.errors import StoreError, cause
 from poolstudy.records import EpochRecord, State, TrialResult, TrialSpec
 from poolstudy.tracking.found import search
-from poolstudy.tracking.store import SQLITE, STORE_ERRORS, Watched, is_away, make_database, once, resolved_uri
+from poolstudy.tracking.store import SQLITE, STORE_ERRORS, Watched, checked, is_away, make_database, once, resolved_uri
 
 Kind = Literal["study", "trial", "reproduction"]
 STATUS: dict[State, str] = {
@@ -119,7 +119,7 @@ class Tracker:
 
     def create_trial(self, spec: TrialSpec, name: str, retry: int, began_at: int | None = None) -> str:
         """A new run for an attempt that began at this millisecond, or now. Returns its ID."""
-        return self._create("trial", name, _trial_tags(spec) | {"poolstudy.attempt": str(retry)}, began_at)
+        return self._create("trial", name, tags_of(spec) | {"poolstudy.attempt": str(retry)}, began_at)
 
     def find_trial(self, spec: TrialSpec, retry: int) -> str | None:
         """The open run of an attempt whose creation was never answered; None where there is none."""
@@ -132,25 +132,20 @@ class Tracker:
                 self._client.delete_run(other)
 
     def _open_runs(self, spec: TrialSpec, retry: int) -> Iterator[str]:
-        tags = _trial_tags(spec) | {"poolstudy.attempt": str(retry)}
+        tags = tags_of(spec) | {"poolstudy.attempt": str(retry)}
         own = "".join(f" and tags.`{key}` = '{value}'" for key, value in tags.items())
         return (run.run_id for run in self.runs("trial", running=True, condition=own))
 
     def open_reproduction(self, spec: TrialSpec, name: str, original: str, patch: str = "") -> str:
         """A new run that is to be compared with the run `original`. Returns its ID."""
-        run_id = self._create("reproduction", name, _trial_tags(spec) | {"poolstudy.reproduces": original})
+        run_id = self._create("reproduction", name, tags_of(spec) | {"poolstudy.reproduces": original})
         self.describe(run_id, spec, patch)
         return run_id
 
     def describe(self, run_id: str, spec: TrialSpec, patch: str = "") -> None:
         """Writes what a run is about to train. Like everything here but a new run, it may be done twice."""
-        values = spec.hyperparameters.flat() | {
-            "epochs": spec.training.epochs,
-            "patience": spec.training.patience,
-            "seed": spec.seed,
-        }
-        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in values.items()])
-        self._client.log_text(run_id, json.dumps(spec.model_dump(mode="json"), indent=2) + "\n", "spec.json")
+        self._client.log_batch(run_id, params=[Param(key, value) for key, value in params_of(spec).items()])
+        self._client.log_text(run_id, spec_text(spec), "spec.json")
         if patch:
             self._client.log_text(run_id, patch, "code.patch")
 
@@ -165,7 +160,7 @@ class Tracker:
         tags = {**common, **tags}
         with once():
             run = self._client.create_run(self.experiment_id, start_time=began_at, tags=tags, run_name=name)
-        return str(run.info.run_id)
+        return checked(run.info.run_id)
 
     def log_epoch(self, run_id: str, record: EpochRecord) -> None:
         """The metrics of an epoch that has just ended; the step is the epoch."""
@@ -289,13 +284,25 @@ class Tracker:
             self._client.set_experiment_tag(self.experiment_id, "mlflow.note.content", note)
 
 
-def _trial_tags(spec: TrialSpec) -> dict[str, str]:
+def tags_of(spec: TrialSpec) -> dict[str, str]:
+    """The tags of a run that tell its spec."""
     return {
         "poolstudy.trial": str(spec.slot),
         "poolstudy.spec_digest": spec.digest,
         "poolstudy.data_digest": spec.data.digest,
         "mlflow.runColor": shade(spec.hyperparameters.pooling, spec.slot),
     }
+
+
+def params_of(spec: TrialSpec) -> dict[str, str]:
+    """The params of a run: read from the spec that trains."""
+    training = {"epochs": spec.training.epochs, "patience": spec.training.patience, "seed": spec.seed}
+    return {key: str(value) for key, value in (spec.hyperparameters.flat() | training).items()}
+
+
+def spec_text(spec: TrialSpec) -> str:
+    """The content of spec.json."""
+    return json.dumps(spec.model_dump(mode="json"), indent=2) + "\n"
 
 
 def _now() -> int:

@@ -1,0 +1,145 @@
+"""One study as it stands in both books and on the disk."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pydantic import ValidationError
+
+from poolstudy.config import StudyConfig
+from poolstudy.delivery import Delivery
+from poolstudy.doctor.trouble import Cure
+from poolstudy.errors import ConfigurationError, StoreError, one_line
+from poolstudy.ledger import recover
+from poolstudy.search import Book, Recorded, Search, read_books
+from poolstudy.staging import trained_result
+from poolstudy.tracking import FoundRun, Tracker, every_run
+
+_PATIENCE = 60.0  # seconds for MLflow to be told what was left
+
+
+@dataclass(frozen=True)
+class Ward:
+    """A project: its folder, and where it tracks.
+
+    Attributes:
+        uri: of MLflow's store, resolved.
+        artifacts: where an SQLite store keeps files.
+    """
+
+    root: Path
+    uri: str
+    artifacts: Path
+
+    @property
+    def mlruns(self) -> Path:
+        return self.root / "mlruns"
+
+    @property
+    def optuna(self) -> Path:
+        return self.mlruns / "optuna.db"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A study.
+
+    Attributes:
+        uri: where its runs are, resolved.
+        book: Optuna's; None where it has none.
+        runs: MLflow's, that are not deleted, oldest first.
+    """
+
+    ward: Ward
+    study: str
+    uri: str
+    book: Book | None
+    runs: tuple[FoundRun, ...]
+
+    @classmethod
+    def read(cls, ward: Ward, study: str, uri: str) -> Self:
+        """As it stands now.
+
+        Raises:
+            StoreError: a book cannot be read.
+        """
+        books = read_books(ward.optuna) if ward.optuna.exists() else {}
+        return cls(ward, study, uri, books.get(study), tuple(every_run(uri, study)))
+
+    @functools.cached_property
+    def own(self) -> tuple[FoundRun, ...]:
+        """The study's own run, of which there should be one."""
+        return tuple(run for run in self.runs if run.kind == "study")
+
+    @property
+    def attempts(self) -> tuple[Recorded, ...]:
+        return self.book.attempts if self.book else ()
+
+    @property
+    def staging(self) -> Path:
+        """Where the folders of attempts lie that MLflow has not heard everything of."""
+        return self.ward.mlruns / "staging" / self.study
+
+    def waits(self, name: str) -> bool:
+        """Whether an attempt has a folder there, which the study's next start delivers."""
+        return (self.staging / name).is_dir()
+
+    def trained(self, name: str) -> bool:
+        """Whether that folder holds a result: it counts, and is still to be drawn."""
+        return trained_result(self.staging / name) is not None
+
+    @functools.cached_property
+    def config(self) -> StudyConfig:
+        """What was asked for, as the study's own run has it.
+
+        Raises:
+            ConfigurationError: it has it not, or another version of this program wrote it.
+        """
+        text = self.own[0].text("config.json") if self.own else None
+        try:
+            if text:
+                return StudyConfig.model_validate_json(text)
+            reason = "it is not there"
+        except ValidationError as error:
+            reason = one_line(error)
+        raise ConfigurationError(
+            f"config.json of study {self.study}: {reason}",
+            "the configuration that it was started with",
+            f"start the study again: poolstudy run {self.study}",
+        )
+
+    @functools.cached_property
+    def settling(self) -> Cure:
+        """One cure for all that a coordinator that died left open."""
+        what = "settles what is left open, as the next start would: what was not trained to its end is interrupted"
+        return Cure(what, functools.partial(settle, self))
+
+    def tracker(self) -> Tracker:
+        return Tracker(self.uri, str(self.ward.artifacts), self.study, self.ward.root, restore=False)
+
+    def search(self) -> Search:
+        """Optuna's book, to be written to. There must be an attempt."""
+        return Search(self.ward.optuna, self.config, self.attempts[0].spec.data)
+
+
+def settle(case: Case) -> None:
+    """Does what a study's start does about what the last one left open, but for what is still to be drawn.
+
+    Raises:
+        PoolstudyError: the study's configuration is not what it was, or a store cannot be written.
+    """
+    search, tracker = case.search(), case.tracker()
+    delivery = Delivery(tracker)
+    try:
+        for folder in recover(search, tracker, case.staging):
+            if folder.result is None:
+                delivery.add(folder)
+                delivery.ready(folder)
+        if not delivery.settle(_PATIENCE):
+            raise StoreError(f"MLflow's store {case.uri} does not answer", "one that does", "try again later")
+        for attempt, run_id in delivery.opened():
+            search.opened_run(attempt, run_id)
+    finally:
+        delivery.close()
+        search.close()

@@ -1,0 +1,191 @@
+"""Ways to break a study for real: the databases' rows are edited, files deleted, as crashes and people do."""
+
+import contextlib
+import io
+import shutil
+import sqlite3
+from pathlib import Path
+
+from books import artifact, runs, trials
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.tracking._tracking_service import utils
+from rich.console import Console
+
+from poolstudy.doctor import examine
+from poolstudy.tracking import move, moved
+
+GOOD, PRUNED, FAILED = range(3)
+
+
+def copied(whole: Path, root: Path) -> Path:
+    """A copy of a project, where MLflow looks for files in the copy."""
+    utils._artifact_repos_cache.clear()  # MLflow remembers where a run's files are by its ID; copies have the same
+    shutil.copytree(whole, root)
+    artifacts = root / "mlruns" / "artifacts"
+    move(uri(root), artifacts, moved(uri(root), artifacts)).unlink()
+    return root
+
+
+def uri(root: Path) -> str:
+    return f"sqlite:///{root / 'mlruns' / 'mlflow.db'}"
+
+
+def edit(database: Path, statement: str, *values: object) -> None:
+    """Changes exactly one row, behind everybody's back."""
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        assert connection.execute(statement, values).rowcount == 1
+
+
+def mlflow_edit(root: Path, statement: str, *values: object) -> None:
+    edit(root / "mlruns" / "mlflow.db", statement, *values)
+
+
+def optuna_edit(root: Path, statement: str, *values: object) -> None:
+    edit(root / "mlruns" / "optuna.db", statement, *values)
+
+
+def examined(root: Path, fix: bool = False) -> tuple[bool, str]:
+    out = io.StringIO()
+    healthy = examine(root, Console(file=out, width=80, markup=False, highlight=False), fix=fix)
+    return healthy, out.getvalue()
+
+
+def content(root: Path) -> dict[str, bytes]:
+    """Everything in mlruns/ but the locks, which who mends must hold."""
+    files = (path for path in (root / "mlruns").rglob("*") if path.is_file() and path.parent.name != "locks")
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
+
+
+def run_is_open(root: Path, run: Run) -> None:
+    """As after kill -9 between Optuna's book and MLflow's, the folder gone."""
+    mlflow_edit(root, "UPDATE runs SET status = 'RUNNING', end_time = NULL WHERE run_uuid = ?", run.info.run_id)
+    mlflow_edit(root, "DELETE FROM tags WHERE run_uuid = ? AND key = 'poolstudy.state'", run.info.run_id)
+
+
+def wrong_status(root: Path, run: Run) -> None:
+    mlflow_edit(root, "UPDATE runs SET status = 'FAILED' WHERE run_uuid = ?", run.info.run_id)
+
+
+def wrong_state(root: Path, run: Run) -> None:
+    MlflowClient(uri(root)).set_tag(run.info.run_id, "poolstudy.state", "lost")
+
+
+def wrong_digest(root: Path, run: Run) -> None:
+    MlflowClient(uri(root)).set_tag(run.info.run_id, "poolstudy.data_digest", "0" * 64)
+
+
+def run_is_deleted(root: Path, run: Run) -> None:
+    MlflowClient(uri(root)).delete_run(run.info.run_id)
+
+
+def spec_is_gone(root: Path, run: Run) -> None:
+    artifact(root, run, "spec.json").unlink()
+
+
+def spec_is_edited(root: Path, run: Run) -> None:
+    path = artifact(root, run, "spec.json")
+    path.write_text(path.read_text().replace('"dropout": 0.2', '"dropout": 0.3'))
+
+
+def spec_is_empty(root: Path, run: Run) -> None:
+    artifact(root, run, "spec.json").write_text("")
+
+
+def epoch_is_missing(root: Path, run: Run) -> None:
+    statement = "DELETE FROM metrics WHERE run_uuid = ? AND key = 'val_loss' AND step = 2"
+    mlflow_edit(root, statement, run.info.run_id)
+
+
+def best_is_wrong(root: Path, run: Run) -> None:
+    statement = "UPDATE latest_metrics SET value = 0.99 WHERE run_uuid = ? AND key = 'best_val_accuracy'"
+    mlflow_edit(root, statement, run.info.run_id)
+
+
+def second_run(root: Path, run: Run) -> None:
+    """As after kill -9 between making a run and noting it in Optuna's book."""
+    client = MlflowClient(uri(root))
+    client.create_run(run.info.experiment_id, tags=run.data.tags | {"poolstudy.state": "lost"}, run_name="trial-0001")
+
+
+def run_of_no_attempt(root: Path, run: Run) -> None:
+    tags = {key: value for key, value in run.data.tags.items() if key not in ("poolstudy.state", "mlflow.runName")}
+    client = MlflowClient(uri(root))
+    client.create_run(run.info.experiment_id, tags=tags | {"poolstudy.trial": "9"}, run_name="trial-0009")
+
+
+def folder_is_left(root: Path, run: Run) -> None:
+    """As after kill -9 between closing the run and removing its folder."""
+    (root / "mlruns" / "staging" / "tiny" / str(run.info.run_name) / "files").mkdir(parents=True)
+
+
+def open_attempt(root: Path, run: Run) -> None:
+    """As after kill -9 while it trained: open in both books."""
+    run_is_open(root, run)
+    (number,) = [trial.number for trial in trials(root) if trial.user_attrs.get("run_id") == run.info.run_id]
+    optuna_edit(root, "UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE number = ?", number)
+    for key in ("state", "reason", "objective"):
+        trial_id = "(SELECT trial_id FROM trials WHERE number = ?)"
+        statement = f"DELETE FROM trial_user_attributes WHERE key = ? AND trial_id = {trial_id}"
+        if key in trials(root)[number].user_attrs:
+            optuna_edit(root, statement, key, number)
+
+
+def weights_are_changed(root: Path, run: Run) -> None:
+    path = artifact(root, run, "model.keras")
+    shutil.copy(artifact(root, runs(root)[PRUNED], "model.keras"), path)
+
+
+def untrained_are_cut(root: Path, run: Run) -> None:
+    path = artifact(root, run, "untrained.npz")
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def model_is_empty(root: Path, run: Run) -> None:
+    artifact(root, run, "model.keras").write_bytes(b"")
+
+
+def picture_is_gone(root: Path, run: Run) -> None:
+    artifact(root, run, "kernels.png").unlink()
+
+
+def keyed_image_is_half(root: Path, run: Run) -> None:
+    next(artifact(root, run, "images").glob("kernels~conv_1*.webp")).unlink()
+
+
+def history_is_edited(root: Path, run: Run) -> None:
+    path = artifact(root, run, "history.csv")
+    path.write_text(path.read_text().replace("\n2,", "\n2,1"))
+
+
+def param_is_edited(root: Path, run: Run) -> None:
+    mlflow_edit(root, "UPDATE params SET value = '7' WHERE run_uuid = ? AND key = 'dropout'", run.info.run_id)
+
+
+def optuna_says_otherwise(root: Path, run: Run) -> None:
+    optuna_edit(root, "UPDATE trials SET state = 'FAIL' WHERE number = 0")
+
+
+def slot_ended_twice(root: Path, run: Run) -> None:
+    statement = "UPDATE trial_user_attributes SET value_json = replace(value_json, ?, ?) WHERE key = ? AND trial_id = 2"
+    optuna_edit(root, statement, '"slot": 2', '"slot": 1', "ledger")
+
+
+def finished_run_twice(root: Path, run: Run) -> None:
+    MlflowClient(uri(root)).create_run(run.info.experiment_id, tags=run.data.tags, run_name="trial-0001")
+
+
+def config_is_gone(root: Path, run: Run) -> None:
+    (own,) = runs(root, kind="study")
+    artifact(root, own, "config.json").unlink()
+
+
+def optuna_is_gone(root: Path, run: Run) -> None:
+    (root / "mlruns" / "optuna.db").unlink()
+
+
+def run_is_gone(root: Path, run: Run) -> None:
+    MlflowClient(uri(root)).delete_run(run.info.run_id)
+    for table in ("tags", "params", "metrics", "latest_metrics", "runs"):
+        with contextlib.closing(sqlite3.connect(root / "mlruns" / "mlflow.db")) as database, database:
+            database.execute(f"DELETE FROM {table} WHERE run_uuid = ?", (run.info.run_id,))
