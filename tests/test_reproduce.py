@@ -27,7 +27,7 @@ from poolstudy.tracking import find_run
 
 TRIALS = ", ".join(
     f"{{pooling: {pooling}, pool_size: 2, filters: [2, 3], dropout: 0.2, learning_rate: {rate}}}"
-    for pooling, rate in (("max", 0.03), ("average", 1e-7), ("average", 1e30))
+    for pooling, rate in (("max", 0.01), ("average", 1e-7), ("average", 1e30))
 )
 GOOD, PRUNED, FAILED = range(3)
 
