@@ -349,3 +349,19 @@ def test_a_study_that_was_mended_goes_on(study: Path, poolstudy: Command) -> Non
     assert states == ["complete", "pruned", "interrupted", "failed"]
     check_books(study)
     assert poolstudy(study, "doctor").returncode == 0
+
+
+def test_a_study_that_was_killed_is_settled_without_starting_it(project: Path, poolstudy: Command) -> None:
+    from test_study import kill_at
+
+    kill_at(project, "trial-0001  epoch 1/3")
+    said = poolstudy(project, "doctor")
+    assert said.returncode == 1, said.stdout
+    assert "its own run" in said.stdout
+    mended = poolstudy(project, "doctor", "--fix")
+    assert (mended.returncode, mended.stderr) == (0, ""), mended.stdout
+    assert not [trial for trial in trials(project) if trial.state.name in ("RUNNING", "WAITING")]
+    again = poolstudy(project, "run", "tiny")
+    assert again.returncode == 0, again.stderr
+    check_books(project)
+    assert poolstudy(project, "doctor").returncode == 0

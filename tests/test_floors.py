@@ -23,7 +23,19 @@ FLOORS = {
     "__main__": 9,
 }  # fmt: skip
 # Within floor 0 there is an order as well.
-GROUND = ["errors", "files", "lock", "space", "records", "sources", "download", "chatter", "provenance", "colours", "weights"]
+GROUND = [
+    "errors",
+    "files",
+    "lock",
+    "space",
+    "records",
+    "sources",
+    "download",
+    "chatter",
+    "provenance",
+    "colours",
+    "weights",
+]
 ONLY = {
     "optuna": {"search"},
     "sqlalchemy": {"search", "tracking"},
