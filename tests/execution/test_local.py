@@ -180,8 +180,7 @@ def test_a_worker_whose_task_went_wrong_does_no_other_and_only_that_task_is_gone
 def test_a_worker_that_dies_while_it_waits_is_replaced(keeping: LocalEngine) -> None:
     before = process_of(keeping, 1, "train", "a")
     os.kill(before, signal.SIGKILL)
-    while alive(before):
-        time.sleep(0.01)
+    assert keeping._idle[0].pipe.poll(60)  # it has gone with all its threads
     assert process_of(keeping, 2, "train", "a") not in {0, before}
 
 
