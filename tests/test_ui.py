@@ -103,9 +103,9 @@ def shown(browser: Chrome, script: str, *arguments: str, least: int = 1) -> Any:
     return WebDriverWait(browser, 120).until(found)
 
 
-def named(browser: Chrome, text: str) -> WebElement:
-    """The first thing on the page that has just this text, once it is there."""
-    path = f"//*[text()[normalize-space()='{text}']]"
+def named(browser: Chrome, text: str, tag: str = "*") -> WebElement:
+    """The first element on the page that has just this text, once it is there."""
+    path = f"//*[text()[normalize-space()='{text}']]/ancestor-or-self::{tag}[1]"
     return WebDriverWait(browser, 120).until(lambda page: page.find_element(By.XPATH, path))
 
 
@@ -156,6 +156,6 @@ def test_compared_runs_show_their_pictures_side_by_side(link: str, browser: Chro
     for place in range(4):
         WebDriverWait(browser, 120).until(lambda page: len(page.find_elements(By.CSS_SELECTOR, boxes)) >= 5)
         browser.execute_script("document.querySelectorAll(arguments[0])[arguments[1]].click()", boxes, place)
-    named(browser, "Compare").click()
+    named(browser, "Compare", "button").click()
     named(browser, "kernels.png").click()
     shown(browser, LARGE_PICTURES, least=4)
