@@ -1,0 +1,1 @@
+"""Speed and memory beside what people use: `python -m benchmarks`, which is `make bench`."""
