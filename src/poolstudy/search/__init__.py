@@ -17,6 +17,7 @@ from poolstudy.config import StudyConfig
 from poolstudy.errors import StudyMismatch
 from poolstudy.records import DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of, trial_name
 from poolstudy.search.parts import STORE_ERRORS, open_study, sampler_of, suggest
+from poolstudy.search.ranking import Ranking
 from poolstudy.space import HyperParameters, Value
 
 __all__ = ["STORE_ERRORS", "Attempt", "Search"]
@@ -71,7 +72,8 @@ class Search:
         self._seen: dict[HyperParameters, int] = {}  # its slot
         self._asks = 0
         self._slots: dict[int, list[FrozenTrial]] = {}
-        self._ended: dict[int, Ended] = {}  # by slot
+        self._again: set[int] = set()  # the slots that may have to be tried again
+        self._ended = Ranking(maximize=config.study.objective.direction == "maximize")
         self._plan = self._planned_order()
         self._read()
 
@@ -147,7 +149,7 @@ class Search:
         Returns:
             None when the space holds nothing new.
         """
-        for slot in sorted(self._slots):
+        for slot in sorted(self._again):
             if self.tries_again(slot, retries):
                 return self._retry(slot, self._slots[slot])
         return self._ask()
@@ -295,8 +297,7 @@ class Search:
 
     def ended(self) -> list[Ended]:
         """The trials that count, best first; complete ones before pruned ones."""
-        sign = -1 if self._config.study.objective.direction == "maximize" else 1
-        return sorted(self._ended.values(), key=lambda one: (one.state == "pruned", sign * one.objective, one.slot))
+        return self._ended.best_first()
 
     def failed(self) -> tuple[int, str] | None:
         """How many slots failed or were given up, and the last reason; None where none did."""
@@ -308,6 +309,7 @@ class Search:
         trials = self._slots.setdefault(slot, [])
         trials[:] = [other for other in trials if other.number != trial.number] + [trial]
         state = _state(trial)
+        (self._again.add if state in ("lost", "interrupted") else self._again.discard)(slot)
         if state in ("complete", "pruned"):
             self._ended[slot] = Ended(
                 slot=slot,
