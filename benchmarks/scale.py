@@ -34,6 +34,7 @@ from poolstudy.worker import Training
 
 _EPOCHS = 3
 _EVERY = 100  # trials between two notes
+_UNDELIVERED = 8  # attempts' folders that may wait
 _SPACE = """\
 pooling: [average, max]
 pool_size: 2
@@ -64,10 +65,14 @@ class PlayedEngine:
         return list(self._tasks)
 
     def events(self, timeout: float) -> Iterator[Event]:  # noqa: ARG002
-        for key, task in list(self._tasks.items()):
-            with CLOCK.leaving("played"):
-                event = self._next(key, task)
-            yield event
+        """One event a call, the tasks in turn. Like real trials they take longer than their delivery: none piles up."""
+        key, task = next(iter(self._tasks.items()))
+        self._tasks[key] = self._tasks.pop(key)
+        while sum(1 for _ in task.folder.parent.glob("*")) > _UNDELIVERED:
+            time.sleep(0.01)
+        with CLOCK.leaving("played"):
+            event = self._next(key, task)
+        yield event
 
     def _next(self, key: Key, task: Training) -> Event:
         history = self._history[key]
