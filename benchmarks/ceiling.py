@@ -1,6 +1,6 @@
 """(e) The ceiling: how fast this machine multiplies float32 matrices on all its cores.
 
-A training step counts as three times its forward pass (`estimate.forward_flops`), as is usual: the pass itself, the
+A training step counts as three times its forward pass (`poolstudy.cost.Sizes.flops`), as is usual: the pass itself, the
 gradient of the weights, the gradient of the inputs. No training can be faster than if all of that ran at the
 speed of one large matrix product. Prints GFLOP/s.
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from benchmarks.cases import DENSE_UNITS, Job, TrialDone
 from benchmarks.contenders import CONTENDERS
 from benchmarks.measure import Taken
-from poolstudy.estimate import forward_flops
+from poolstudy.cost import Sizes
 
 _REFERENCE = "plain"  # whose time is 100 %
 
@@ -49,7 +49,8 @@ RECORD = TypeAdapter(Record)
 
 def ceiling_seconds(job: Job, gflops: float) -> float:
     """How long the job takes if all arithmetic of its training steps runs at this speed; validation is left out."""
-    per_image = sum(3 * forward_flops(one, (28, 28, 1), 10, DENSE_UNITS) for one in job.configurations)
+    sizes = Sizes((28, 28, 1), 10, DENSE_UNITS)
+    per_image = sum(3 * sizes.flops(one) for one in job.configurations)
     return per_image * job.images * job.epochs / (gflops * 1e9)
 
 

@@ -9,18 +9,18 @@ PACKAGE = Path(__file__).parents[1] / "src" / "poolstudy"
 
 FLOORS = {
     "errors": 0, "files": 0, "lock": 0, "space": 0, "records": 0, "sources": 0, "download": 0,
-    "chatter": 0, "provenance": 0,
+    "chatter": 0, "provenance": 0, "cost": 0,
     "config": 1, "data": 1, "model": 1, "claim": 1, "estimate": 1,
     "compose": 2, "training": 2, "figures": 2, "search": 2, "tracking": 2, "execution": 2, "display": 2,
     "progress": 2, "dashboard": 2, "terminal": 2, "environment": 2,
     "worker": 3,
-    "devices": 4, "delivery": 4,
+    "devices": 4, "delivery": 4, "outlook": 4,
     "study": 5, "ui": 5, "show": 5, "check": 5, "reproduce": 5,
     "cli": 6,
     "__main__": 7,
 }  # fmt: skip
 # Within floor 0 there is an order as well.
-GROUND = ["errors", "files", "lock", "space", "records", "sources", "download", "chatter", "provenance"]
+GROUND = ["errors", "files", "lock", "space", "records", "cost", "sources", "download", "chatter", "provenance"]
 ONLY = {
     "optuna": {"search"},
     "sqlalchemy": {"search", "tracking"},
@@ -30,6 +30,7 @@ ONLY = {
     "tensorflow": {"training", "environment"},
     "keras": {"model", "training", "figures", "worker", "environment"},
     "matplotlib": {"figures"},
+    "psutil": {"worker", "outlook"},
     "rich": {"display", "progress", "terminal", "study", "show", "check", "reproduce", "cli"},
     "packaging": {"check"},
     "requests": {"download"},

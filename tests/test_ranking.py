@@ -19,7 +19,12 @@ def slots(found: Ranking) -> list[int]:
 
 
 def test_the_best_comes_first_and_of_equals_the_lower_slot() -> None:
-    trials = ((3, 0.8, "complete"), (1, 0.7, "complete"), (4, 0.9, "complete"), (2, 0.8, "complete"))
+    trials: list[tuple[int, float, Literal["complete", "pruned"]]] = [
+        (3, 0.8, "complete"),
+        (1, 0.7, "complete"),
+        (4, 0.9, "complete"),
+        (2, 0.8, "complete"),
+    ]
     assert slots(ranking(True, *trials)) == [4, 2, 3, 1]
     assert slots(ranking(False, *trials)) == [1, 2, 3, 4]
 

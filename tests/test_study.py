@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -199,6 +200,10 @@ def test_nothing_is_left_lying_about(study: Path) -> None:
 
 def test_the_program_says_what_it_did(finished: tuple[Path, Any]) -> None:
     _, said = finished
+    assert re.search(r"^At most .* \(5 trials of up to 3 epochs, 2 at a time", said.stdout, re.MULTILINE)
+    assert re.search(
+        r"^Needs up to \d+ MB of disk \(.* free\) and .* of memory \(.* free\)\.$", said.stdout, re.MULTILINE
+    )
     assert "No GPU that TensorFlow can use: training on the CPU." in said.stdout or "Found GPU at" in said.stdout
     assert "5 of 5 trials done" in said.stdout
     assert "Best run: " in said.stdout

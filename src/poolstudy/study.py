@@ -19,7 +19,7 @@ from rich.console import Console
 
 from poolstudy import chatter, dashboard, provenance, worker
 from poolstudy.config import StudyConfig
-from poolstudy.data import SearchData, load_search_data
+from poolstudy.data import load_search_data
 from poolstudy.delivery import JOB as DRAW
 from poolstudy.delivery import Delivery, Parcel
 from poolstudy.devices import cores, find_gpus, nvidia_note, places
@@ -28,6 +28,7 @@ from poolstudy.errors import ProgramMissing, StoreError, StudyStopped, one_line
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
 from poolstudy.lock import study_lock
+from poolstudy.outlook import Outlook, Room, look_ahead
 from poolstudy.progress import DownloadProgress
 from poolstudy.records import Ended, State
 
@@ -79,10 +80,16 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
             from poolstudy.search import STORE_ERRORS, Search
 
             chatter.keep_in(log)
-            gpus = find_gpus(engine, execution.require_gpu)
+            # Both stores are opened while the server loads TensorFlow, which takes longer.
             tracker = tracking.Tracker(config.tracking.uri, config.tracking.artifacts, config.study.name, root)
             search = Search(mlruns / "optuna.db", config, data.identity)
-            coordinator = _Coordinator(config, mlruns, data, engine, gpus, tracker, search, console, quiet=quiet)
+            saved = data.save(mlruns / "cache" / data.identity.digest[:16])
+            gpus = find_gpus(engine, execution.require_gpu)
+            devices = places(execution, gpus)
+            outlook = look_ahead(config, data.identity, saved, engine, devices, search.ended(), tracker)
+            coordinator = _Coordinator(
+                config, mlruns, saved, engine, gpus, devices, tracker, search, outlook, console, quiet=quiet
+            )
             try:
                 return coordinator.run()
             except (OSError, *tracking.STORE_ERRORS, *STORE_ERRORS) as error:
@@ -113,11 +120,13 @@ class _Coordinator:
         self,
         config: StudyConfig,
         mlruns: Path,
-        data: SearchData,
+        data: Path,
         engine: LocalEngine,
         gpus: "list[Device]",
+        devices: list[str],
         tracker: "Tracker",
         search: "Search",
+        outlook: Outlook,
         console: Console,
         *,
         quiet: bool,
@@ -125,12 +134,12 @@ class _Coordinator:
         self._config = config
         self._engine, self._tracker, self._search = engine, tracker, search
         self._staging = mlruns / "staging" / config.study.name
-        self._data = data.save(mlruns / "cache" / data.identity.digest[:16])
+        self._data, self._outlook, self._mlruns = data, outlook, mlruns
         self._running: dict[int, _Running] = {}
         self._gpus = gpus
         self._about = provenance.provenance(config.data)
         self._patch = provenance.patch()
-        self._free = places(config.execution, gpus)
+        self._free = list(devices)
         self._delivery = Delivery(engine, tracker, self._staging, self._data, config.tracking.figures, at_once=cores())
         self._failures_in_a_row = 0
         self._last_reason = ""
@@ -144,6 +153,7 @@ class _Coordinator:
             config.study.objective.metric,
             os.path.relpath(engine.log),
             quiet=quiet,
+            forecast=outlook.forecast(),
         )
 
     def run(self) -> Outcome:
@@ -158,6 +168,7 @@ class _Coordinator:
                     self._recover()
                     with self._display:
                         self._say_devices()
+                        self._say_outlook()
                         self._display.began(self._search.ended())
                         self._loop()
                 self._check_failures()
@@ -225,6 +236,13 @@ class _Coordinator:
             self._display.say(f"Found GPU at: /device:{gpu.name} ({gpu.description})")
         if not self._gpus:
             self._display.say(f"No GPU that TensorFlow can use{nvidia_note()}: training on the CPU.")
+
+    def _say_outlook(self) -> None:
+        free = Room.of(self._mlruns)
+        for line in self._outlook.lines(free):
+            self._display.say(line)
+        for line in self._outlook.warnings(free):
+            self._display.warn(line)
 
     # The loop
 
