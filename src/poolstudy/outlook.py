@@ -114,7 +114,7 @@ def look_ahead(
         places: the device of each worker.
         ended: the trials that count already.
     """
-    offer, epochs = _offer(config), config.training.epochs
+    offer, epochs = offer_of(config), config.training.epochs
     sizes = Sizes.of(data, config.training.dense_units)
     left, there = config.study.trials - len(ended), config.space.size()
     if there is not None and not offer.in_order:
@@ -155,7 +155,8 @@ def past_trials(ended: Sequence[Ended], tracker: "Tracker", train_images: int) -
     return found
 
 
-def _offer(config: StudyConfig) -> Offer:
+def offer_of(config: StudyConfig) -> Offer:
+    """The networks that a study may train."""
     if config.sampler.name == "list":
         return Offer.listed(config.sampler.trials)
     return Offer.of(config.space, config.training.fixed)
