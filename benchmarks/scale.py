@@ -186,7 +186,7 @@ def _timed(kind: type, part: str, *methods: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--trials", type=_hundreds, default=1000, help="in hundreds (%(default)s)")
     parser.add_argument("--sampler", default="random", choices=("random", "tpe"))
     parser.add_argument("--pruner", default="median", choices=("none", "median", "hyperband"))
     parser.add_argument("--keep", type=Path, help="run in this folder, and leave the stores there")
@@ -202,6 +202,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (results / f"{name}.json").write_text(json.dumps([asdict(note) for note in CLOCK.notes]) + "\n")
     if options.keep is None:
         shutil.rmtree(folder)
+
+
+def _hundreds(text: str) -> int:
+    if text.isdecimal() and int(text) >= _EVERY:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is too few: at least {_EVERY}")
 
 
 def play(folder: Path, trials: int, sampler: str, pruner: str) -> None:

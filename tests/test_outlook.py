@@ -9,7 +9,7 @@ from conftest import REPOSITORY, make_spec
 from poolstudy.compose import load_config
 from poolstudy.cost import Timing
 from poolstudy.estimate import Measured, Past
-from poolstudy.outlook import Outlook, Room, look_ahead, rounded, size
+from poolstudy.outlook import Outlook, Room, look_ahead, measure, rounded, size
 from poolstudy.records import Ended
 
 ROOMY = Room(disk=10**12, memory=10**12)
@@ -35,7 +35,8 @@ def looked(engine: Engine, *overrides: str, ended: tuple[Ended, ...] = (), runs:
     config = load_config("pooling", overrides, REPOSITORY)
     tracker: Any = SimpleNamespace(runs=lambda _: runs)
     anything: Any = engine
-    return look_ahead(config, DATA, Path("unused"), anything, ["CPU:0", "CPU:0"], ended, tracker)
+    measured = None if ended else measure(config, DATA, Path("unused"), anything, "CPU:0")
+    return look_ahead(config, DATA, 2, ended, tracker, measured)
 
 
 def trial(slot: int) -> Ended:
@@ -63,19 +64,16 @@ def test_the_cheapest_and_the_dearest_network_are_measured_and_the_most_is_said(
     assert outlook.warnings(ROOMY) == []
 
 
-def test_trials_that_have_ended_spare_the_measurement() -> None:
+def test_what_trials_took_that_have_ended_is_what_counts() -> None:
     engine = Engine(seconds=6)
     # 1000 images at 500 a second are 2 s an epoch; 8 s are four of them.
     outlook = looked(engine, ended=(trial(1), trial(2)), runs=(run(1, 8, 500), run(9, 1, 1)))
     assert outlook.past == (Past(make_spec().hyperparameters, 4, 2.0),)
-    assert engine.networks == []
     assert outlook.lines(ROOMY)[0] == "At most 3 min 10 s (18 trials of up to 10 epochs, 2 at a time)."
 
 
 def test_a_study_that_is_done_says_nothing() -> None:
-    engine = Engine(seconds=6)
-    outlook = looked(engine, "study.trials=1", ended=(trial(1),))
-    assert (outlook.lines(ROOMY), engine.networks) == ([], [])
+    assert looked(Engine(seconds=6), "study.trials=1", ended=(trial(1),)).lines(ROOMY) == []
 
 
 def test_a_measurement_that_fails_leaves_the_time_open() -> None:

@@ -101,44 +101,49 @@ class Outlook:
 def look_ahead(
     config: StudyConfig,
     data: DataIdentity,
-    folder: Path,
-    engine: LocalEngine,
-    places: Sequence[str],
+    places: int,
     ended: Sequence[Ended],
     tracker: "Tracker",
+    measured: Measured | None,
 ) -> Outlook:
-    """What is known of a study before it starts; trains two networks for some seconds if nothing is.
+    """What is known of a study before it starts, from the trials that ended or else from what was measured.
+
+    Args:
+        places: trials at once.
+        ended: the trials that count already.
+    """
+    offer, there = offer_of(config), config.space.size()
+    if offer.in_order:
+        there = len(offer.networks)
+    trials = config.study.trials if there is None else min(config.study.trials, there)
+    asked = Asked(
+        trials=max(0, trials - len(ended)),
+        epochs=config.training.epochs,
+        places=places,
+        offer=offer,
+        sizes=Sizes.of(data, config.training.dense_units),
+        timeout=config.study.timeout,
+    )
+    past = tuple(past_trials(ended, tracker, data.train_images))
+    return Outlook(config, data, asked, past, None if past else measured, psutil.Process().memory_info().rss)
+
+
+def measure(config: StudyConfig, data: DataIdentity, folder: Path, engine: LocalEngine, device: str) -> Measured | None:
+    """Trains the cheapest and the dearest network for some seconds; None where that fails.
 
     Args:
         folder: of the saved `SearchData`.
-        places: the device of each worker.
-        ended: the trials that count already.
+        device: of a worker.
     """
-    offer, epochs = offer_of(config), config.training.epochs
-    sizes = Sizes.of(data, config.training.dense_units)
-    left, there = config.study.trials - len(ended), config.space.size()
-    if there is not None and not offer.in_order:
-        left = min(left, there - len(ended))
-    elif offer.in_order:
-        left = min(left, len(offer.networks) - len(ended))
-    asked = Asked(max(0, left), epochs, len(places), offer, sizes, config.study.timeout)
-    past = past_trials(ended, tracker, data.train_images)
-    measured = None if past or not asked.trials else _measured(config, data, folder, engine, places[0], asked)
-    return Outlook(config, data, asked, tuple(past), measured, psutil.Process().memory_info().rss)
-
-
-def _measured(
-    config: StudyConfig, data: DataIdentity, folder: Path, engine: LocalEngine, device: str, asked: Asked
-) -> Measured | None:
     settings = config.training.settings.model_copy(update={"epochs": 2})
     specs = [
         TrialSpec(study=config.study.name, slot=0, seed=0, hyperparameters=network, training=settings, data=data)
-        for network in asked.offer.extremes(asked.sizes)
+        for network in offer_of(config).extremes(Sizes.of(data, settings.dense_units))
     ]
     task = functools.partial(worker.measure, specs, folder, device, config.execution.threads_per_worker)
     try:
         measured: Measured = engine.call(task)
-    except ChildProcessError:  # then it is not known; whatever it was, the trials will say it
+    except ChildProcessError:  # whatever it was, the trials will say it
         return None
     return measured
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -28,7 +29,7 @@ from poolstudy.errors import ProgramMissing, StoreError, StudyStopped, one_line
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
 from poolstudy.lock import study_lock
-from poolstudy.outlook import Outlook, Room, look_ahead
+from poolstudy.outlook import Outlook, Room, look_ahead, measure
 from poolstudy.progress import DownloadProgress
 from poolstudy.records import Ended, State
 
@@ -80,13 +81,17 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
             from poolstudy.search import STORE_ERRORS, Search
 
             chatter.keep_in(log)
-            # Both stores are opened while the server loads TensorFlow, which takes longer.
-            tracker = tracking.Tracker(config.tracking.uri, config.tracking.artifacts, config.study.name, root)
-            search = Search(mlruns / "optuna.db", config, data.identity)
-            saved = data.save(mlruns / "cache" / data.identity.digest[:16])
             gpus = find_gpus(engine, execution.require_gpu)
             devices = places(execution, gpus)
-            outlook = look_ahead(config, data.identity, saved, engine, devices, search.ended(), tracker)
+            search = Search(mlruns / "optuna.db", config, data.identity)
+            saved = data.save(mlruns / "cache" / data.identity.digest[:16])
+            with ThreadPoolExecutor(1, "outlook") as beside:  # MLflow's store takes seconds to open
+                measuring = (
+                    None if search.ended() else beside.submit(measure, config, data.identity, saved, engine, devices[0])
+                )
+                tracker = tracking.Tracker(config.tracking.uri, config.tracking.artifacts, config.study.name, root)
+            measured = measuring.result() if measuring else None
+            outlook = look_ahead(config, data.identity, len(devices), search.ended(), tracker, measured)
             coordinator = _Coordinator(
                 config, mlruns, saved, engine, gpus, devices, tracker, search, outlook, console, quiet=quiet
             )
