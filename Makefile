@@ -6,9 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements/$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu).txt
 INSTALLED := $(VENV)/.installed-$(notdir $(LOCK))
+WHEELS ?=# a folder of wheels: nothing is then asked of the network (docs/gpu.md)
 BENCH := $(VENV)/.installed-bench.txt
 
-.PHONY: help setup graphviz study smoke reproduce ui check test test-slow bench lint format lock
+.PHONY: help setup graphviz study smoke reproduce ui check test test-slow torture bench bench-gpu lint format lock
 
 help:  ## print these words
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -19,7 +20,7 @@ $(INSTALLED): $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "found $$($(PYTHON) --version 2>&1); expected Python 3.11 to 3.13; name one: make setup PYTHON=python3.11"; exit 3; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes $(if $(WHEELS),--no-index --find-links $(WHEELS)) -r $(LOCK)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -56,6 +57,12 @@ bench: $(BENCH) graphviz  ## compare speed and memory with what people use; over
 $(BENCH): requirements/bench.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@
+
+torture: setup  ## kill a study a hundred times and see that nothing is lost; an hour (ARGS="--kills 10 --trials 8 --seed 1")
+	$(BIN)/python tests/torture.py $(ARGS)
+
+bench-gpu: $(INSTALLED)  ## what a GPU gives for these networks, in one table; WHEELS=folder: without a network
+	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 lint: setup  ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -55,12 +55,15 @@ class PlayedEngine:
         self._stopped: set[Key] = set()
         self.ended = 0
 
-    def call(self, function: Callable[[], Any]) -> list[Any]:
+    def call(self, function: Callable[[], Any], timeout: float | None = None) -> Any:  # noqa: ARG002  # an engine's
         if function is find_gpus:
-            return []
+            return [], {}
         raise ChildProcessError("nothing is measured here")
 
-    def start(self, key: Key, task: Training, timeout: float | None = None) -> None:  # noqa: ARG002
+    def call_each(self, functions: Sequence[Callable[[], Any]], timeout: float | None = None) -> list[Any]:
+        return [self.call(one, timeout) for one in functions]
+
+    def start(self, key: Key, task: Training, timeout: float | None = None, lane: str = "") -> None:  # noqa: ARG002
         self._tasks[key], self._history[key] = task, []
 
     def running(self) -> list[Key]:
@@ -95,6 +98,9 @@ class PlayedEngine:
 
     def stop(self, key: Key) -> None:
         self._tasks.pop(key, None)
+
+    def retire(self) -> None:
+        pass
 
     def close(self) -> None:
         self._tasks.clear()

@@ -151,7 +151,7 @@ def poolstudy() -> Command:
             env=clean_environment() | environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
 

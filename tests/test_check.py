@@ -15,13 +15,15 @@ import pytest
 from conftest import REPOSITORY, Command, make_spec
 from rich.console import Console
 
-from poolstudy import check, devices
+from poolstudy import check
 from poolstudy.check import software, storage
 from poolstudy.check.finding import Finding
 from poolstudy.check.gpus import asking_tensorflow, reason, tensorflow
 from poolstudy.compose import load_config
 from poolstudy.config import ExecutionSection, StudyConfig
+from poolstudy.diagnosis import Sight
 from poolstudy.errors import ConfigurationError
+from poolstudy.nvml import Card
 from poolstudy.sources import IdxData
 from poolstudy.tracking import Tracker
 
@@ -39,6 +41,11 @@ DLOPEN = (
     "2026-01-01 10:00:00.123456: W tensorflow/core/common_runtime/gpu/gpu_device.cc:2342] "
     "Cannot dlopen some GPU libraries. Skipping registering GPU devices..."
 )
+
+# A machine without a driver, one whose driver has no card, one with a card.
+NOTHING = Sight(driver="no NVIDIA driver here")
+LOST = Sight()
+CARD = Sight(cards=(Card("NVIDIA H200", "0000:17:00.0", "GPU-aa11", "9.0", 150_000, 149_000, "550.54.15", "12.4"),))
 
 
 @pytest.mark.slow
@@ -194,40 +201,66 @@ def test_room_is_for_the_trials_and_never_below_two_gigabytes(
 # TensorFlow
 
 
-def asked(script: str, **execution: Any) -> list[Finding]:
+def asked(script: str, trying: str = "", **execution: Any) -> list[Finding]:
     with asking_tensorflow(script) as process:
-        return list(tensorflow(process, ExecutionSection(**execution)))
+        return list(tensorflow(process, ExecutionSection(**execution), trying))
 
 
-def printing(gpus: list[list[str]], *lines: str) -> str:
+def printing(answer: Any, *lines: str) -> str:
+    """A script that answers this, having printed these lines to stderr."""
     said = "\n".join(lines)
-    return f"import sys\nprint({said!r}, file=sys.stderr)\nprint({json.dumps(gpus)!r})"
+    return f"import sys\nprint({said!r}, file=sys.stderr)\nprint({json.dumps(answer)!r})"
+
+
+BUILD = {"is_cuda_build": True, "cuda_version": "12.5.1", "cudnn_version": "9"}
+LISTED = [{"name": f"GPU:{number}", "description": "NVIDIA H200", "compute_capability": "9.0"} for number in (0, 1)]
+# What one of them answers when it is tried: the script is formatted, so its braces are doubled.
+FIRST_WORKS = """
+import json
+device = dict(name={name!r}, description="NVIDIA H200", compute_capability="9.0")
+if device["name"] == "GPU:1":
+    device["problem"] = "CUDA_ERROR_OUT_OF_MEMORY"
+print(json.dumps(device))
+"""
 
 
 def test_gpus_are_named_as_tensorflow_names_them() -> None:
-    found = asked(printing([["GPU:0", "NVIDIA H200"], ["GPU:1", "NVIDIA H200"]], NOTICE))
-    assert [finding.found for finding in found] == [
-        "Found GPU at: /device:GPU:0 (NVIDIA H200)",
-        "Found GPU at: /device:GPU:1 (NVIDIA H200)",
-    ]
+    works, broken = asked(printing({"gpus": LISTED, "build": BUILD}, NOTICE), FIRST_WORKS, require_gpu=True)
+    assert works.mark == "ok"
+    assert works.found == (
+        "Found GPU at: /device:GPU:0 (NVIDIA H200), compute capability 9.0, built with CUDA 12.5.1, built with cuDNN 9"
+    )
+    assert broken.mark == "look"  # the other one does
+    assert broken.found == "GPU at /device:GPU:1 (NVIDIA H200) cannot be used: CUDA_ERROR_OUT_OF_MEMORY"
+    assert broken.remedy.startswith("see what nvidia-smi")
+
+
+def test_gpus_none_of_which_can_be_used_are_none() -> None:
+    listed = printing({"gpus": LISTED, "build": BUILD})
+    dies = "import os; os.abort()  # {name}"
+    assert [finding.mark for finding in asked(listed, dies, require_gpu=True)] == ["lacks", "lacks"]
+    found = asked(listed, dies)
+    assert [finding.mark for finding in found] == ["look", "look"]
+    assert "cannot be used: a process that imports it was ended by SIGABRT" in found[0].found
 
 
 @pytest.mark.parametrize(
-    ("driver", "required", "mark", "says"),
+    ("sight", "required", "mark", "says"),
     [
-        (False, False, "ok", "no NVIDIA driver here: training on the CPU (6 cores, 3 workers of 2 threads)"),
-        (False, True, "lacks", "no NVIDIA driver here, and execution.require_gpu=true"),
-        (True, False, "look", "finds no GPU (Cannot dlopen some GPU libraries. Skipping"),
-        (True, True, "lacks", "an NVIDIA driver is here, but TensorFlow finds no GPU"),
+        (NOTHING, False, "ok", "no NVIDIA driver here: training on the CPU (6 cores, 3 workers of 2 threads)"),
+        (NOTHING, True, "lacks", "no NVIDIA driver here, and execution.require_gpu=true"),
+        (LOST, False, "look", "no card: training on the CPU (6 cores, 3 workers of 2 threads)"),
+        (LOST, True, "lacks", "no card, and execution.require_gpu=true"),
+        (CARD, False, "look", "finds no GPU (Cannot dlopen some GPU libraries. Skipping"),
     ],
 )
 def test_why_there_is_no_gpu(
-    monkeypatch: pytest.MonkeyPatch, driver: bool, required: bool, mark: str, says: str
+    monkeypatch: pytest.MonkeyPatch, sight: Sight, required: bool, mark: str, says: str
 ) -> None:
-    monkeypatch.setattr(devices, "cores", lambda: 6)  # as `places` sees it
     monkeypatch.setattr("poolstudy.check.gpus.cores", lambda: 6)
-    monkeypatch.setattr("poolstudy.check.gpus.has_nvidia_driver", lambda: driver)
-    (found,) = asked(printing([], NOTICE, DLOPEN), require_gpu=required, threads_per_worker=2)
+    monkeypatch.setattr("poolstudy.check.gpus.look", lambda _: sight)
+    answer = printing({"gpus": [], "build": BUILD}, NOTICE, DLOPEN)
+    (found,) = asked(answer, require_gpu=required, threads_per_worker=2)
     assert found.mark == mark
     assert says in found.found
     assert bool(found.remedy) is (mark != "ok")
@@ -236,7 +269,7 @@ def test_why_there_is_no_gpu(
 def test_the_reason_is_the_last_of_the_gravest_messages_about_gpus() -> None:
     assert reason(f"{NOTICE}\n{CU_INIT}\n{NO_DRIVER}\n{DLOPEN}").startswith("failed call to cuInit")
     assert reason(f"{NOTICE}\n{NO_DRIVER}") == "Could not find cuda drivers on your machine, GPU will not be used."
-    assert reason(NOTICE) == reason("") == "it does not say why"
+    assert reason(NOTICE) == reason("") == ""
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ def test_a_project_may_lie_in_a_folder_of_any_name(project: Path) -> None:
         (["training.epoch=3"], r"^unknown key training\.epoch; expected training\.epochs, perhaps"),
         (["+trainig.epochs=3"], r"^unknown key trainig"),
         (["+sampler.n_startup=3"], r"^unknown key sampler\.n_startup; expected sampler\.n_startup_trials"),
+        (["tracking.patience=0"], r"^tracking\.patience: 0; expected"),
         (["training.epochs=ten"], r"^training\.epochs: 'ten'; expected a valid integer"),
         (["training.epochs=2.5"], r"^training\.epochs: 2\.5; expected a valid integer"),
         (["space.pool_size=9"], r"^pool_2 would pool 9x9 of 3x3 pixels"),

@@ -1,4 +1,5 @@
 import io
+import time
 
 from rich.console import Console
 
@@ -69,6 +70,19 @@ def test_a_warning_is_said_however_quiet() -> None:
     console = Console(file=io.StringIO(), width=80)
     Display(console, 3, 5, "best_val_accuracy", quiet=True).warn("Warning, too little disk.")
     assert text_of(console) == ["Warning, too little disk."]
+
+
+def test_a_server_that_goes_and_comes_is_told_once_each_time_even_if_quiet() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    display = Display(console, 3, 5, "best_val_accuracy", quiet=True)
+    gone = time.time() - 63
+    for waiting, away in ((0, None), (1, (gone, "refused")), (9, (gone, "refused")), (9, None), (0, None)):
+        display.tracking(0, waiting, away)
+    clock_face = time.strftime("%H:%M:%S", time.localtime(gone))
+    assert text_of(console) == [
+        f"MLflow away since {clock_face} (refused): training goes on, what is to be logged waits on disk",
+        "MLflow answers again after 1 min 3 s: 9 things are being logged",
+    ]
 
 
 def picture(width: int) -> list[str]:

@@ -11,4 +11,4 @@ def test_what_computes_is_recorded_and_no_secrets(monkeypatch: pytest.MonkeyPatc
     assert "secret" not in str(found)
     assert found["variables"]["TF_ENABLE_ONEDNN_OPTS"] == "0"  # type: ignore[index]
     assert found["packages"]["keras"] > "3"  # type: ignore[index]
-    assert (found["device"], found["threads"], found["gpus"]) == ("CPU:0", 1, [])
+    assert (found["device"], found["threads"]) == ("CPU:0", 1)

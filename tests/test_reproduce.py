@@ -13,10 +13,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from books import artifact, runs
 from conftest import REPOSITORY, Command, make_project, write_idx
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from test_study import artifact, runs
 
 from poolstudy.claim import judge
 from poolstudy.errors import ClaimBroken, PoolstudyError

@@ -221,8 +221,9 @@ def test_what_a_killed_coordinator_left_open_is_told_and_tidied(opened: Open, pr
     search._study.enqueue_trial({"pooling": "max"})  # queued, never asked
     again = opened()
     left = list(again.unfinished())
-    assert left == [(linked, "run-x"), (unlinked, None)]
-    for one, _ in left:
+    assert left == [linked, unlinked]
+    assert [again.run_of(one) for one in left] == ["run-x", ""]
+    for one in left:
         again.end(one.number, "interrupted")
     assert not [trial for trial in trials(project) if not trial.state.is_finished()]
     retried, second = take(again), take(again)
@@ -278,7 +279,7 @@ def test_a_study_on_other_data_is_not_continued(opened: Open) -> None:
 
 def test_trials_and_execution_may_change(opened: Open) -> None:
     take(opened())
-    assert len(opened("study.trials=7", "execution.workers=3", "study.timeout=9").ended()) == 1
+    assert len(opened("study.trials=7", "execution.workers=3", "study.timeout=9", "tracking.patience=9").ended()) == 1
 
 
 def test_complete_trials_stand_before_pruned_ones_and_better_before_worse(opened: Open) -> None:

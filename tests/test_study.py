@@ -17,9 +17,9 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from books import FILES, artifact, check_books, damaged_files, files_of, images_of, reached, runs, trials
 from conftest import REPOSITORY, Command, clean_environment
 from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
 
 from benchmarks import forecast, overhead, pruning
 from benchmarks.studies import read as read_study
@@ -29,24 +29,6 @@ from poolstudy.data import SearchData, scaled
 from poolstudy.model import build_model, weights_digest, weights_of
 from poolstudy.records import TrialSpec
 
-FILES = {
-    "spec.json",
-    "history.csv",
-    "environment.json",
-    "summary.txt",
-    "diagram.png",
-    "learning_curves.png",
-    "weights_histogram.png",
-    "kernels.png",
-    "feature_maps.png",
-    "confusion_matrix.png",
-    "most_wrong.png",
-    "classification_report.json",
-    "layers.csv",
-    "model.keras",
-    "untrained.npz",
-    "validation.npz",
-}
 UNDRAWN = {name for name in FILES if not name.endswith(".png")}
 IMAGES = {
     "model/diagram",
@@ -57,43 +39,6 @@ IMAGES = {
     "confusion/validation",
     "confusion/most_wrong",
 }
-TERMINAL = {"COMPLETE": "complete", "PRUNED": "pruned"}
-
-
-def runs(root: Path, study: str = "tiny", kind: str = "trial") -> list[Run]:
-    """The runs of a study, oldest first."""
-    client = MlflowClient(f"sqlite:///{root / 'mlruns' / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name(study)
-    assert experiment is not None
-    found = client.search_runs([experiment.experiment_id], f"tags.`poolstudy.kind` = '{kind}'", ViewType.ACTIVE_ONLY)
-    return sorted(found, key=lambda run: run.info.start_time)
-
-
-def trials(root: Path, study: str = "tiny") -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name=study, storage=f"sqlite:///{root / 'mlruns' / 'optuna.db'}").trials
-
-
-def check_books(root: Path, study: str = "tiny") -> None:
-    """Optuna's attempts and MLflow's runs agree one to one, as the ledger says."""
-    attempts = {trial.user_attrs["run_id"]: trial for trial in trials(root, study) if "ledger" in trial.user_attrs}
-    tracked = {run.info.run_id: run for run in runs(root, study)}
-    assert attempts.keys() == tracked.keys()
-    status = {"complete": "FINISHED", "pruned": "KILLED", "interrupted": "KILLED", "failed": "FAILED", "lost": "FAILED"}
-    for run_id, run in tracked.items():
-        trial, tags = attempts[run_id], run.data.tags
-        ledger = trial.user_attrs["ledger"]
-        assert (
-            tags["poolstudy.state"]
-            == trial.user_attrs["state"]
-            == TERMINAL.get(trial.state.name, tags["poolstudy.state"])
-        )
-        assert run.info.status == status[tags["poolstudy.state"]]
-        assert (int(tags["poolstudy.trial"]), int(tags["poolstudy.attempt"])) == (ledger["slot"], ledger["retry"])
-        assert tags["poolstudy.spec_digest"] == TrialSpec.model_validate(ledger["spec"]).digest
-
-
-def artifact(root: Path, run: Run, name: str) -> Path:
-    return Path(run.info.artifact_uri.removeprefix("file://")) / name
 
 
 @pytest.fixture(scope="session")
@@ -119,22 +64,11 @@ def test_params_are_those_of_the_spec_that_trained(study: Path) -> None:
         assert run.data.tags["poolstudy.data_digest"] == spec.data.digest
 
 
-def files_of(root: Path, run: Run) -> set[str]:
-    """Without the patch, which is there where the checkout under test holds changes."""
-    return {path.name for path in artifact(root, run, "").iterdir() if path.is_file()} - {"code.patch"}
-
-
-def images_of(root: Path, run: Run) -> list[str]:
-    """Keys of the run's images; each is there as PNG and as a small copy."""
-    names = [path.name for path in artifact(root, run, "images").glob("*")]
-    assert len([name for name in names if name.endswith(".webp")]) * 2 == len(names)
-    return sorted(name.split("+step+")[0].replace("~", "/") for name in names if name.endswith(".webp"))
-
-
 def test_every_run_has_the_files_and_images_of_the_contract(study: Path) -> None:
     for run in runs(study):
         assert files_of(study, run) == FILES
         assert images_of(study, run) == sorted(IMAGES)
+        assert list(damaged_files(study, run)) == []
         assert "poolstudy.pictures" not in run.data.tags
 
 
@@ -347,7 +281,7 @@ def test_ctrl_c_stops_in_good_order_a_second_study_is_refused_and_the_first_goes
 
 
 @pytest.mark.slow
-def test_a_study_that_was_killed_goes_on_where_it_was(project: Path, poolstudy: Command) -> None:
+def test_a_study_that_was_killed_goes_on_as_if_it_had_not_been(project: Path, study: Path, poolstudy: Command) -> None:
     kill_at(project, "trial-0002  epoch 1/3")
     assert [run for run in runs(project) if run.info.status == "RUNNING"]
     again = poolstudy(project, "run", "tiny")
@@ -356,6 +290,7 @@ def test_a_study_that_was_killed_goes_on_where_it_was(project: Path, poolstudy: 
     assert states["complete"] == 5
     assert states["interrupted"] >= 1
     assert not [run for run in runs(project) if run.info.status == "RUNNING"]
+    assert reached(project) == reached(study)
     check_books(project)
 
 
@@ -371,20 +306,43 @@ def children(process: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_trial_whose_process_is_killed_is_tried_again_in_its_slot(project: Path) -> None:
-    with start(project, "execution.workers=1", "study.trials=2", "training.epochs=40", "training.patience=40") as study:
+@pytest.mark.parametrize(
+    ("sign", "reason"),
+    [
+        (signal.SIGKILL, "its process was ended by SIGKILL"),
+        (signal.SIGSEGV, "its process was ended by SIGSEGV"),
+        (signal.SIGSTOP, "hung for more than 45 s"),
+    ],
+)
+def test_a_trial_whose_process_is_killed_or_hangs_is_tried_again_in_its_slot(
+    project: Path, sign: signal.Signals, reason: str
+) -> None:
+    settings = ["study.trials=2", "training.epochs=40", "training.patience=40", "execution.trial_timeout=45"]
+    with start(project, "execution.workers=1", *settings) as study:
         wait_for(study, "trial-0001  epoch 2/40")
         workers = [worker for child in children(study.pid) for worker in children(child)]
         assert len(workers) == 1
-        os.kill(workers[0], signal.SIGKILL)
-        out, err = study.communicate(timeout=120)
+        os.kill(workers[0], sign)
+        out, err = study.communicate(timeout=240)
     assert (study.returncode, err) == (0, "")
     assert "trial-0001  lost" in out
-    assert "its process was ended by SIGKILL" in out
+    assert reason in out
     names = [(run.info.run_name, run.data.tags["poolstudy.state"]) for run in runs(project)]
     assert names == [("trial-0001", "lost"), ("trial-0001-retry-1", "complete"), ("trial-0002", "complete")]
     lost, retried, _ = runs(project)
     assert lost.data.tags["poolstudy.spec_digest"] == retried.data.tags["poolstudy.spec_digest"]
+    check_books(project)
+
+
+@pytest.mark.slow
+def test_a_study_outlives_the_server_of_its_workers(project: Path) -> None:
+    with start(project, "study.trials=3") as study:
+        wait_for(study, "  epoch 1/3")
+        (server,) = [child for child in children(study.pid) if children(child)]
+        os.kill(server, signal.SIGKILL)
+        out, err = study.communicate(timeout=240)
+    assert (study.returncode, err) == (0, "")
+    assert "3 of 3 trials done" in out
     check_books(project)
 
 

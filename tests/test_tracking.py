@@ -40,7 +40,7 @@ def test_a_run_carries_the_contract(tracker: Tracker, client: MlflowClient, tmp_
     (tmp_path / "summary.txt").write_text("a summary")
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "images" / "weights" / "conv_1.png")
     tracker.log_files(run_id, tmp_path)
-    tracker.log_images(run_id, tmp_path / "images")
+    tracker.log_images(run_id, tmp_path / "images", drawn_at=5)
     tracker.close_trial(run_id, "complete", result=RESULT)
 
     run = client.get_run(run_id)
@@ -73,6 +73,15 @@ def test_a_run_carries_the_contract(tracker: Tracker, client: MlflowClient, tmp_
     assert TrialSpec.model_validate_json(Path(spec).read_text()).digest == SPEC.digest
     images = [item.path for item in client.list_artifacts(run_id, "images")]
     assert any("weights~conv_1" in path and path.endswith(".png") for path in images)
+
+
+def test_a_gpus_load_lies_beside_the_epoch_in_which_it_was_read(tracker: Tracker, client: MlflowClient) -> None:
+    run_id, name = tracker.open_trial(make_spec(), "trial-0008", 0), "system/gpu_0_utilization_percentage"
+    load = {name: 37.0}
+    tracker.log_epochs(run_id, [(1000, RECORD, load)])
+    (point,) = client.get_metric_history(run_id, name)
+    assert (point.value, point.step) == (37.0, RECORD.epoch)
+    tracker.close_trial(run_id, "lost")
 
 
 @pytest.mark.parametrize(("state", "status"), STATUS.items())
@@ -121,6 +130,12 @@ def test_a_view_is_stored_on_the_experiment_and_linked(tracker: Tracker, client:
         "http://127.0.0.1:5000/#/experiments/3/runs"
         "?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey=k"
     )
+
+
+def test_a_description_that_a_person_wrote_stays(tracker: Tracker, client: MlflowClient) -> None:
+    for note in ("ours", "a later version's"):
+        tracker.annotate(note)
+        assert client.get_experiment(tracker.experiment_id).tags["mlflow.note.content"] == "ours"
 
 
 def test_an_sqlite_path_is_relative_to_the_project(tmp_path: Path) -> None:

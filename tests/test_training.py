@@ -9,11 +9,13 @@ import tensorflow as tf
 
 from poolstudy.compose import load_config
 from poolstudy.data import SearchData, load_search_data, scaled
-from poolstudy.errors import DeviceError, TrialFailed
+from poolstudy.errors import TrialFailed
 from poolstudy.model import build_model, weights_digest, weights_of
 from poolstudy.records import EpochRecord, TrainingSettings, TrialSpec
 from poolstudy.space import HyperParameters
-from poolstudy.training import _batches, find_gpus, train, use_device
+from poolstudy.training import train
+from poolstudy.training.adam import Adam
+from poolstudy.training.epochs import Epochs, order_of
 
 
 @pytest.fixture
@@ -109,39 +111,69 @@ def test_the_answers_to_the_validation_images_give_the_logged_accuracy(data: Sea
     assert right == round(trial.result.best.val_accuracy * 50)
 
 
-def test_every_image_is_trained_on_once_an_epoch_in_another_order_each(data: SearchData) -> None:
-    labels = np.arange(200)
-    batches = _batches(np.arange(200, dtype=np.uint8).reshape(200, 1, 1, 1), labels, 32, shuffle_seed=5)
-    epochs = [[(x.numpy(), y.numpy()) for x, y in batches] for _ in range(2)]
-    assert [len(y) for _, y in epochs[0]] == [32] * 6 + [8]
-    orders = [np.concatenate([y for _, y in epoch]).tolist() for epoch in epochs]
-    assert sorted(orders[0]) == sorted(orders[1]) == labels.tolist()
+def test_every_image_is_trained_on_once_an_epoch_in_another_order_each() -> None:
+    orders = [order_of(200, seed=5, epoch=epoch).tolist() for epoch in (1, 2)]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(200))
     assert orders[0] != orders[1]
-    for images, batch in epochs[0]:
-        np.testing.assert_array_equal(images[:, 0, 0, 0], batch.astype(np.float32) / np.float32(255))
+    assert orders[0] == order_of(200, seed=5, epoch=1).tolist() != order_of(200, seed=6, epoch=1).tolist()
 
 
-def test_what_is_trained_is_what_keras_trains_of_the_same_batches(data: SearchData) -> None:
-    """The plain way: float images, one step an execution."""
-    wanted = spec(data, epochs=2)
+@pytest.fixture
+def small_batches(data: SearchData) -> TrialSpec:
+    """200 images in batches of 48: four, and a rest of eight."""
+    return spec(data, epochs=2, batch_size=48, pool_size=3, filters=(3,))
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+def test_what_is_trained_is_what_keras_trains_of_the_same_batches(
+    data: SearchData, small_batches: TrialSpec, pooling: str
+) -> None:
+    """The plain way: `fit`, float images, Keras' own Adam. The dropout is the same too: its seed is the model's."""
+    network = small_batches.hyperparameters.model_copy(update={"pooling": pooling})
+    wanted = small_batches.model_copy(update={"hyperparameters": network})
     fast = train(wanted, data)
     keras.backend.clear_session()
     keras.utils.set_random_seed(wanted.seed)
-    model = build_model(wanted.hyperparameters, data.identity.image_shape, 10, 8)
-    model.compile(optimizer=keras.optimizers.Adam(0.001), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    order = _batches(data.train_images, data.train_labels, 32, shuffle_seed=wanted.seed)
-    model.fit(
-        order.map(lambda x, y: (tf.identity(x), y)),
-        validation_data=(scaled(data.validation_images), data.validation_labels),
-        epochs=2,
-        shuffle=False,
-        callbacks=[keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)],
-        verbose=0,
-    )
-    assert weights_digest(weights_of(model)) == fast.result.weights_digest
+    model = build_model(network, data.identity.image_shape, 10, 8)
+    validation = scaled(data.validation_images), data.validation_labels
+    for record in fast.result.history:
+        order = order_of(200, wanted.seed, record.epoch)
+        images, labels = scaled(data.train_images[order]), data.train_labels[order]
+        plain = model.fit(images, labels, batch_size=48, validation_data=validation, shuffle=False, verbose=0)
+        reported = {name: values[0] for name, values in plain.history.items()}
+        assert reported == pytest.approx(record.model_dump(include=set(reported)), rel=1e-5)
+    for name, weight in weights_of(model).items():
+        np.testing.assert_allclose(weight, fast.trained[name], rtol=1e-4, atol=1e-6)
 
 
-def test_without_a_gpu_none_is_found_and_one_that_is_asked_for_is_missed() -> None:
-    if not find_gpus():
-        with pytest.raises(DeviceError, match="expected GPU:0 among them"):
-            use_device("GPU:0", 1)
+def test_an_epoch_as_one_compiled_program_trains_the_same(data: SearchData, small_batches: TrialSpec) -> None:
+    """The way of a GPU, on the CPU. Without dropout: XLA draws other random numbers."""
+    network = small_batches.hyperparameters.model_copy(update={"dropout": 0.0})
+    results = []
+    for whole in (False, True):
+        keras.utils.set_random_seed(1)
+        model = build_model(network, data.identity.image_shape, 10, 8)
+        epochs = Epochs(model, data, batch_size=48, learning_rate=0.001, seed=1, whole=whole)
+        results.append([*epochs.train(1), *epochs.train(2), *epochs.validate(), epochs.answers(), *model.get_weights()])
+    for plain, compiled in zip(*results, strict=True):
+        np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-6)
+
+
+def test_adam_takes_the_steps_of_the_paper() -> None:
+    # With a constant gradient g both corrected moments are g and g², so every step is -rate * g / (|g| + epsilon'):
+    # -0.1 in the direction of the gradient, whatever its size.
+    variable = tf.Variable([1.0, 1.0, 1.0])
+    adam = Adam([variable], learning_rate=0.1)
+    for _ in range(3):
+        adam.apply([tf.constant([2.0, -0.5, 0.0])])
+    np.testing.assert_allclose(variable.numpy(), [0.7, 1.3, 1.0], rtol=1e-5)
+
+
+def test_adam_takes_the_steps_of_keras() -> None:
+    gradients = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+    ours, theirs = tf.Variable([1.0, 2.0, 3.0, 4.0]), keras.Variable([1.0, 2.0, 3.0, 4.0])
+    adam, keras_adam = Adam([ours], learning_rate=0.01), keras.optimizers.Adam(0.01)
+    for gradient in gradients:
+        adam.apply([tf.constant(gradient)])
+        keras_adam.apply([tf.constant(gradient)], [theirs])
+    np.testing.assert_allclose(ours.numpy(), keras.ops.convert_to_numpy(theirs), rtol=1e-6)

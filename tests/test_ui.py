@@ -10,16 +10,38 @@ from typing import Any
 
 import pytest
 from conftest import Command, clean_environment
+from mlflow import MlflowClient
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from poolstudy.ui import HOST, _free_port
 
-LOADED = """
-return [...document.querySelectorAll('img')]
-  .filter(image => image.naturalWidth > 0 && image.clientWidth > 20).length;
+KEYS = (
+    "curves/learning",
+    "kernels/conv_1",
+    "weights/conv_1",
+    "feature_maps/pool_1",
+    "confusion/validation",
+    "model/diagram",
+)
+# The left and upper ends of the pictures in the row of the table that is called so, once they are loaded.
+PICTURES_OF_ROW = """
+const row = [...document.querySelectorAll('[role=row]')].find(one => one.textContent.trim() === arguments[0]);
+if (!row) return [];
+row.scrollIntoView({block: 'center'});
+return [...row.querySelectorAll('img')].filter(image => image.naturalWidth > 0 && image.clientWidth > 20)
+  .map(image => image.getBoundingClientRect()).map(box => [Math.round(box.left), Math.round(box.top)]);
 """
+RUNS_OF_TABLE = """
+const rows = [...document.querySelectorAll('[role=row]')];
+const head = rows[rows.findIndex(one => one.textContent.trim() === arguments[0]) - 1];
+return head ? head.innerText.split('\\n').filter(text => text.startsWith('trial-')) : [];
+"""
+LARGE_PICTURES = "return [...document.querySelectorAll('img')].filter(image => image.naturalWidth > 400).length;"
+TEXT = "return document.body.innerText"
 
 
 def test_a_port_that_is_taken_is_replaced_by_a_free_one() -> None:
@@ -36,7 +58,7 @@ def test_without_a_study_there_is_nothing_to_show(project: Path, poolstudy: Comm
     assert "run one first (make study)" in said.stderr
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def link(finished: tuple[Path, Any]) -> Iterator[str]:
     root, _ = finished
     with subprocess.Popen(
@@ -55,26 +77,85 @@ def link(finished: tuple[Path, Any]) -> Iterator[str]:
             ui.kill()
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Chrome]:
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    """A fresh one, as a new user has it."""
     driver, program = shutil.which("chromedriver"), shutil.which("chromium")
     assert driver and program, "Debian: apt-get install chromium chromium-driver"
     options = ChromeOptions()
     options.binary_location = program
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1600,1400"):
         options.add_argument(argument)
-    options.add_argument(f"--user-data-dir={tmp_path}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
     chrome = Chrome(options, Service(driver))
+    chrome.set_script_timeout(120)  # seconds, where others use the cores as well
     yield chrome
     chrome.quit()
 
 
+def shown(browser: Chrome, script: str, *arguments: str, least: int = 1) -> Any:
+    """What a script finds on the page, once it is so many."""
+
+    def found(page: Chrome) -> Any:
+        value = page.execute_script(script, *arguments)
+        return value if (value if isinstance(value, int) else len(value)) >= least else None
+
+    return WebDriverWait(browser, 120).until(found)
+
+
+def named(browser: Chrome, text: str) -> WebElement:
+    """The first thing on the page that has just this text, once it is there."""
+    path = f"//*[text()[normalize-space()='{text}']]"
+    return WebDriverWait(browser, 120).until(lambda page: page.find_element(By.XPATH, path))
+
+
 @pytest.mark.slow
-def test_the_printed_link_shows_the_trials_images_side_by_side(link: str, browser: Chrome) -> None:
+@pytest.mark.parametrize("key", KEYS)
+def test_the_printed_link_shows_the_trials_pictures_side_by_side(link: str, browser: Chrome, key: str) -> None:
+    if browser.current_url != link:
+        browser.get(link)
+    places = shown(browser, PICTURES_OF_ROW, key, least=5)
+    assert len({left for left, _ in places}) == 5
+    assert len({top for _, top in places}) == 1
+
+
+@pytest.mark.slow
+def test_the_best_comes_first_and_nothing_stands_in_the_way(
+    link: str, browser: Chrome, finished: tuple[Path, Any]
+) -> None:
     browser.get(link)
-    # Five trials beside each other in the first grid on the page, and more grids below.
-    WebDriverWait(browser, 90).until(lambda page: page.execute_script(LOADED) >= 5)
-    text = browser.execute_script("return document.body.innerText")
-    assert "Side by side" in text
-    assert "curves/learning" in text
-    assert all(f"trial-000{slot}" in text for slot in range(1, 6))
+    shown(browser, PICTURES_OF_ROW, KEYS[0], least=5)
+    names = shown(browser, RUNS_OF_TABLE, KEYS[0], least=5)
+    client = MlflowClient(f"sqlite:///{finished[0] / 'mlruns' / 'mlflow.db'}")
+    reached = {
+        run.info.run_name: run.data.metrics["best_val_accuracy"]
+        for run in client.search_runs(["1"], "tags.`poolstudy.kind` = 'trial'")
+    }
+    assert sorted(names) == sorted(reached)
+    assert [reached[name] for name in names] == sorted(reached.values(), reverse=True)
+    page = browser.execute_script(TEXT)
+    assert "MLflow Assistant" not in page
+    assert "Average pooling is blue, max pooling is vermilion." in page
+
+
+@pytest.mark.slow
+def test_a_run_shows_its_summary_and_its_diagram(link: str, browser: Chrome) -> None:
+    browser.get(link)
+    named(browser, "trial-0003").click()
+    named(browser, "Artifacts").click()
+    named(browser, "summary.txt").click()
+    WebDriverWait(browser, 60).until(lambda page: "conv_1 (Conv2D)" in page.execute_script(TEXT))
+    named(browser, "diagram.png").click()
+    shown(browser, LARGE_PICTURES)
+
+
+@pytest.mark.slow
+def test_compared_runs_show_their_pictures_side_by_side(link: str, browser: Chrome) -> None:
+    browser.get(link)
+    boxes = "[role=row] input[type=checkbox][aria-label^='Press Space to toggle row selection']"
+    for place in range(4):
+        WebDriverWait(browser, 120).until(lambda page: len(page.find_elements(By.CSS_SELECTOR, boxes)) >= 5)
+        browser.execute_script("document.querySelectorAll(arguments[0])[arguments[1]].click()", boxes, place)
+    named(browser, "Compare").click()
+    named(browser, "kernels.png").click()
+    shown(browser, LARGE_PICTURES, least=4)

@@ -17,6 +17,7 @@ def keep_in(log: Path) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
+    logging.raiseExceptions = False  # a log that cannot be written is not to be told on the terminal
     for name in _TALKERS:
         logger = logging.getLogger(name)
         logger.handlers.clear()

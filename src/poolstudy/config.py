@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from poolstudy.records import FigureSettings, TrainingSettings, leaves
 from poolstudy.sources import DigitsData, IdxData
-from poolstudy.space import Choices, Frozen, HyperParameters, Name, SearchSpace, Value, check_geometry
+from poolstudy.space import Frozen, HyperParameters, Name, SearchSpace, Value, check_geometry, extremes
 
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -102,6 +102,9 @@ class ExecutionSection(Frozen):
 
     Attributes:
         workers: trials at once; "auto" is one a core, or `workers_per_gpu` a GPU.
+        workers_per_gpu: trials at once on a GPU; "auto" is as many as measured gain, memory and cores allow.
+        trials_per_process: so many trials a worker's process trains, one after the other, before a new one takes its
+            place; "auto" is 20 on a GPU, where a process is dear to start. On the CPU it is one, whatever is said here.
         retries: how often a slot whose process died is tried again.
         trial_timeout: seconds after which a trial counts as hung.
         max_failures_in_a_row: that many failed slots, one after the other, end the study.
@@ -110,7 +113,8 @@ class ExecutionSection(Frozen):
     engine: Literal["local"] = "local"
     workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     threads_per_worker: Annotated[int, Field(ge=1, le=1024)] = 1
-    workers_per_gpu: Annotated[int, Field(ge=1, le=64)] = 1
+    workers_per_gpu: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = "auto"
+    trials_per_process: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] = "auto"
     require_gpu: bool = False
     retries: Natural = 2
     trial_timeout: Seconds | None = None
@@ -128,10 +132,17 @@ class FiguresSection(FigureSettings):
 
 
 class TrackingSection(Frozen):
-    """Attributes: `uri` of MLflow's store; `artifacts` folder of SQLite stores; `figures`."""
+    """Where runs are kept; a study's `uri` stays, the rest may change.
+
+    Attributes:
+        uri: of MLflow's store.
+        artifacts: folder of the artifacts of SQLite stores.
+        patience: seconds that the store may be away while the study runs; then the study stops.
+    """
 
     uri: Annotated[str, Field(min_length=1)] = "sqlite:///mlruns/mlflow.db"
     artifacts: Annotated[str, Field(min_length=1)] = "mlruns/artifacts"
+    patience: Seconds = 600.0
     figures: FiguresSection = FiguresSection()
 
 
@@ -180,7 +191,7 @@ class StudyConfig(Frozen):
         Where the data lie and how the trials are run may change from start to start.
         """
         free = {"study": {"trials", "timeout", "name"}, "data": {"path", "search", "mirrors"}}
-        free["tracking"] = {"artifacts", "figures"}
+        free["tracking"] = set(TrackingSection.model_fields) - {"uri"}
         kept = self.model_dump(mode="json", exclude={**free, "execution": True})
         return dict(leaves(kept))
 
@@ -193,6 +204,4 @@ def _spanned(trials: Sequence[HyperParameters]) -> dict[str, Any]:
 
 
 def _pool_sizes(space: SearchSpace) -> Sequence[int]:
-    dimension = space.pool_size
-    values = dimension.choices if isinstance(dimension, Choices) else (dimension.low, dimension.high)
-    return [int(value) for value in values]
+    return [int(value) for value in extremes(space.pool_size)]

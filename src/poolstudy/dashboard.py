@@ -9,28 +9,47 @@ from typing import Any
 VIEW_KEY = "poolstudy"
 LOCAL_SERVER = "http://127.0.0.1:5000"
 """Where `poolstudy ui` serves unless told otherwise."""
+NOTE = """\
+**Average pooling is blue, max pooling is vermilion.** So it is in every picture, curve and dot; shades only tell runs
+apart. What is untrained, and training beside validation, is grey.
+
+* How the two differ is seen in the **charts**, the second of the buttons above the runs; `make ui` prints the link.
+* Kernels go from blue over white at zero to red, on one scale for all runs; feature maps from dark at zero to yellow,
+  on the scale that their picture says.
+* Select runs (the boxes on the left) and press *Compare* to see their pictures at full size; click a run for its
+  summary, diagram and files.
+* In the parallel coordinates drag along an axis to keep the trials you ask about.
+"""
+"""The experiment's description."""
 # Name, columns of cards, height of a card in pixels. An image card as wide as the page shows runs side by side.
-_SECTIONS = (("Side by side", 1, 420), ("Curves", 2, 360), ("The whole study", 2, 420))
+_SECTIONS = (("The whole study", 2, 360), ("Side by side", 1, 640), ("Larger", 1, 420), ("Epoch by epoch", 2, 360))
+_LOADED = 100  # runs that MLflow's page loads at once
 
 
-def view(objective: str, maximize: bool, params: list[str], images: list[str]) -> dict[str, Any]:
+def view(objective: str, maximize: bool, params: list[str], images: list[str], trials: int) -> dict[str, Any]:
     """The stored view.
 
+    MLflow's image grids show the runs in the reverse of the list's order. So the list has the best last where the page
+    has all runs, and the grids the best first; where it has not, the best are listed, and shown, alone.
+
     Args:
-        objective: metric to sort by, best first.
+        objective: metric to sort by.
+        trials: how many there will be.
         params: the sampled ones, for the parallel coordinates.
         images: keys of the image grids, in order.
     """
     sections = [_section(*section) for section in _SECTIONS]
-    side_by_side, curves, whole = (section["uuid"] for section in sections)
-    cards = [_image(key, side_by_side) for key in images]
+    whole, side_by_side, larger, curves = (section["uuid"] for section in sections)
+    all_loaded = trials <= _LOADED
+    # A card of many keys is a table with a column a run; one of a single key shows its pictures larger, row by row.
+    cards = [_images("a column a run", images, side_by_side), *(_images(key, [key], larger) for key in images)]
     cards += [_line(metric, curves) for metric in ("val_accuracy", "val_loss", "accuracy", "loss")]
     cards += [_parallel(params, objective, whole), _scatter("parameter_count", objective, whole)]
     columns = [f"params.`{name}`" for name in params] + [f"metrics.`{objective}`", "metrics.`best_epoch`"]
     return {
         "searchFilter": "tags.`poolstudy.kind` = 'trial'",
         "orderByKey": f"metrics.`{objective}`",
-        "orderByAsc": not maximize,
+        "orderByAsc": maximize == all_loaded,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
@@ -39,7 +58,7 @@ def view(objective: str, maximize: bool, params: list[str], images: list[str]) -
         "runsPinned": [],
         "runsHidden": [],
         "runsVisibilityMap": {},
-        "runsHiddenMode": "SHOWALL",
+        "runsHiddenMode": "SHOWALL" if all_loaded else "FIRST_20_RUNS",
         "viewMaximized": False,
         "runListHidden": False,
         "isAccordionReordered": True,
@@ -68,8 +87,8 @@ def _card(kind: str, name: str, section: str, **settings: Any) -> dict[str, Any]
     return {**common, "runsCountToCompare": 10, "deleted": False, "isGenerated": False, **settings}
 
 
-def _image(key: str, section: str) -> dict[str, Any]:
-    return _card("IMAGE", key, section, imageKeys=[key], step=0, showRunParams=False)
+def _images(name: str, keys: list[str], section: str) -> dict[str, Any]:
+    return _card("IMAGE", name, section, imageKeys=keys, step=0, showRunParams=False)
 
 
 def _line(metric: str, section: str) -> dict[str, Any]:

@@ -1,48 +1,67 @@
 """What there is to train on: GPUs that TensorFlow can use, or this machine's cores."""
 
+import functools
 import os
-import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from poolstudy import worker
-from poolstudy.config import ExecutionSection
+from poolstudy import nvml, worker
+from poolstudy.diagnosis import Sight, full_card, look, why_no_gpu, why_unusable
 from poolstudy.errors import DeviceError
 from poolstudy.execution.local import LocalEngine
+from poolstudy.records import Device
 
-if TYPE_CHECKING:
-    from poolstudy.training import Device
+_LISTING = 600.0  # seconds to import TensorFlow, on a machine that is busy, and to list its GPUs
+_TRYING = 120.0  # seconds to start CUDA and use a card once; a driver that hangs never answers
 
 
-def find_gpus(engine: LocalEngine, required: bool) -> "list[Device]":
-    """The GPUs that TensorFlow can use.
+@dataclass(frozen=True)
+class Found:
+    """The GPUs that TensorFlow lists.
+
+    Attributes:
+        gpus: can be used.
+        full: cannot, since their memory is taken.
+        lines: what keeps others than `gpus` from being used, and what to do, a line each.
+    """
+
+    gpus: tuple[Device, ...] = ()
+    full: tuple[Device, ...] = ()
+    lines: tuple[str, ...] = ()
+
+
+def find_gpus(engine: LocalEngine, *, required: bool = False) -> Found:
+    """The GPUs that TensorFlow can use: each was tried in a process of its own.
 
     Raises:
         DeviceError: there is none and one is required, or TensorFlow does not even start.
     """
     try:
-        gpus: list[Device] = engine.call(worker.find_gpus)
+        listed, build = engine.call(worker.find_gpus, _LISTING)
     except ChildProcessError as error:
-        reason = f"a process that imports TensorFlow ends at once ({error})"
-        raise DeviceError(reason, "one that goes on", f"see {engine.log}") from None
-    if required and not gpus:
-        raise DeviceError(
-            f"no GPU that TensorFlow can use{nvidia_note()}",
-            "one, since execution.require_gpu=true",
-            "mend the driver, install the extra gpu (make setup), or leave require_gpu out",
-        )
-    return gpus
+        reason = f"TensorFlow does not say what it can train on ({error})"
+        raise DeviceError(reason, "a process that imports it and answers", f"see {engine.log}") from None
+    tried = engine.call_each([functools.partial(worker.try_gpu, gpu.name) for gpu in listed], _TRYING)
+    found = [_answer(gpu, answer) for gpu, answer in zip(listed, tried, strict=True)]
+    usable, sight = tuple(gpu for gpu in found if not gpu.problem), look(build)
+    full = tuple(gpu for gpu in found if gpu.problem and full_card(gpu.description, sight))
+    reasons = _reasons(found, sight)
+    if required and not usable:
+        why, remedy = reasons[0]
+        raise DeviceError(f"no GPU that TensorFlow can use: {why}", "one, since execution.require_gpu=true", remedy)
+    # A machine without any NVIDIA driver has nothing to mend.
+    lines = () if not found and nvml.problem() == nvml.NO_DRIVER else tuple(f"{why}; {to_do}" for why, to_do in reasons)
+    return Found(usable, full, lines)
 
 
-def places(execution: ExecutionSection, gpus: "list[Device]") -> list[str]:
-    """The device of each worker that there may be at once; GPUs are filled evenly."""
-    if gpus:
-        devices = [gpu.name for _ in range(execution.workers_per_gpu) for gpu in gpus]
-    else:
-        devices = ["CPU:0"] * max(1, cores() // execution.threads_per_worker)
-    if execution.workers == "auto":
-        return devices
-    return [devices[index % len(devices)] for index in range(execution.workers)]
+def hardware(device: Device) -> dict[str, object]:
+    """What environment.json says of the card that a trial was trained on, beside what its process sees itself."""
+    if not device.is_gpu:
+        return {"gpus": []}
+    card = nvml.card_at(device.bus)
+    facts = {"device_name": device.description, "compute_capability": device.compute_capability}
+    if card:
+        facts |= {"memory_bytes": str(card.memory), "driver": card.driver, "driver_cuda": card.cuda}
+    return {"gpus": [facts]}
 
 
 def cores() -> int:
@@ -50,12 +69,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def has_nvidia_driver() -> bool:
-    return shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia").exists()
+def _answer(gpu: Device, answer: Device | ChildProcessError) -> Device:
+    if isinstance(answer, Device):
+        return answer
+    return gpu.model_copy(update={"problem": f"the process that tried it died or hung ({answer})"})
 
 
-def nvidia_note() -> str:
-    """Said where a GPU is there and TensorFlow does not use it."""
-    if not has_nvidia_driver():
-        return ""
-    return ", although an NVIDIA driver is here (the study's log in mlruns/logs has TensorFlow's reason)"
+def _reasons(found: list[Device], sight: Sight) -> list[tuple[str, str]]:
+    """Why GPUs cannot be used, and what to do."""
+    if not found:
+        return [why_no_gpu(sight)]
+    return [
+        (f"{gpu.name} ({gpu.description}) cannot be used: {why}", remedy)
+        for gpu in found
+        if gpu.problem
+        for why, remedy in [why_unusable(gpu.description, gpu.problem, sight)]
+    ]

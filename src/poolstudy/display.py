@@ -59,7 +59,8 @@ class Display:
         self._log, self._quiet, self._forecast = log, quiet, forecast
         self._rows: dict[int, _Row] = {}
         self._ended: Sequence[Ended] = ()
-        self._drawing = 0
+        self._drawing = self._waiting = 0
+        self._away: tuple[float, str] | None = None
         self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Self:
@@ -70,6 +71,10 @@ class Display:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._live.stop()
 
+    def warn(self, line: str) -> None:
+        """One line that stays, also where it is quiet."""
+        self._print(line)
+
     def say(self, line: str) -> None:
         """One line that stays."""
         if not self._quiet:
@@ -78,10 +83,6 @@ class Display:
     def began(self, ended: Sequence[Ended]) -> None:
         """The study starts, or goes on, with these trials done, best first."""
         self._ended = ended
-
-    def warn(self, line: str) -> None:
-        """One line that stays, however quiet."""
-        self._print(line)
 
     def started(self, key: int, name: str, hyperparameters: HyperParameters) -> None:
         self._rows[key] = _Row(name, hyperparameters)
@@ -117,9 +118,22 @@ class Display:
         if not self._console.is_terminal:
             self.say(self._summary())
 
-    def drawing(self, count: int) -> None:
-        """So many trials are done but for their pictures."""
-        self._drawing = count
+    def tracking(self, drawing: int, waiting: int, away: tuple[float, str] | None) -> None:
+        """How far MLflow is behind.
+
+        Args:
+            drawing: trials that are done but for their pictures.
+            waiting: things that MLflow is still to be told.
+            away: since when it does not answer (seconds since 1970), and why; None where it does.
+        """
+        self._drawing, self._waiting = drawing, waiting
+        if away and not self._away:
+            since = time.strftime("%H:%M:%S", time.localtime(away[0]))
+            self.warn(f"MLflow away since {since} ({away[1]}): training goes on, what is to be logged waits on disk")
+        elif self._away and not away:
+            after = clock(time.time() - self._away[0])
+            self.warn(f"MLflow answers again after {after}: {waiting} things are being logged")
+        self._away = away
 
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -147,7 +161,8 @@ class Display:
         bar.add_row(ProgressBar(total=self._trials, completed=len(self._ended), width=width))
         best = [leaderboard(self._ended[:_SHOWN], self._metric, narrow=narrow)] if self._ended else []
         drawing = f", {self._drawing} being drawn" if self._drawing else ""
-        return Group(*best, table, bar, Text(self._summary() + drawing))
+        waiting = f", {self._waiting} things wait for MLflow" if self._away else ""
+        return Group(*best, table, bar, Text(self._summary() + drawing + waiting))
 
 
 def clock(seconds: float) -> str:

@@ -57,7 +57,6 @@ def environment(device: str, threads: int) -> dict[str, object]:
         "instructions": _instructions(),
         "cores": os.cpu_count(),
         "device": device,
-        "gpus": _gpus() if device.startswith("GPU") else [],
         "threads": threads,
         "keras_backend": keras.backend.backend(),
         "float": keras.config.floatx(),
@@ -91,11 +90,3 @@ def _cpuinfo(key: str) -> str:
     return next(
         (value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() == key), ""
     )
-
-
-def _gpus() -> list[dict[str, str]]:
-    """Name and compute capability of each GPU, and the driver's version where Linux tells it."""
-    driver = Path("/proc/driver/nvidia/version")
-    version = driver.read_text().splitlines()[0] if driver.exists() else ""
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
-    return [{**{key: str(value) for key, value in detail.items()}, "driver": version} for detail in details]

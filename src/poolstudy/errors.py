@@ -25,6 +25,13 @@ def one_line(error: object, limit: int = 200) -> str:
     return " ".join(str(error).split())[:limit]
 
 
+def cause(error: BaseException, limit: int = 200) -> str:
+    """What lies at the bottom of an error, in one line: libraries wrap "disk is full" three times and in SQL."""
+    while below := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = below
+    return one_line(error, limit) or type(error).__name__
+
+
 class PoolstudyError(Exception):
     """One line for the user: what was found, what was expected, what to do.
 

@@ -33,6 +33,13 @@ def made_once(path: Path) -> Iterator[Path | None]:
             yield part
 
 
+def _named(holder: Path) -> str:
+    """The process that wrote the file; it says who holds the lock, and holds nothing itself."""
+    with contextlib.suppress(OSError, ValueError):
+        return f"process {int(holder.read_text())}"
+    return "a process that left no name"
+
+
 @contextlib.contextmanager
 def study_lock(folder: Path, study: str) -> Iterator[None]:
     """Holds a study while the block lasts.
@@ -47,10 +54,8 @@ def study_lock(folder: Path, study: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        who = holder.read_text().strip() if holder.exists() else "unknown"
-        raise StudyBusy(
-            f"study {study} is being run by process {who}", "one at a time", "wait for it, or choose another study.name"
-        ) from None
+        found = f"study {study} is being run by {_named(holder)}"
+        raise StudyBusy(found, "one at a time", "wait for it, or choose another study.name") from None
     except OSError as error:
         raise StoreError(f"{folder}: {error.strerror}", "a folder that can be written", "mend it") from None
     try:

@@ -48,16 +48,10 @@ def build_model(
         layers.Dense(classes, activation="softmax", name="dense_2"),
     ]
     model = keras.Sequential(stack, name=f"{hyperparameters.pooling}_pooling")
-    return compiled(model, hyperparameters.learning_rate)
-
-
-def compiled(model: keras.Model, learning_rate: float) -> keras.Model:
-    """The model with a new Adam optimizer, the loss and the metric of every trial."""
     model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
+        optimizer=keras.optimizers.Adam(hyperparameters.learning_rate),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
-        steps_per_execution=50,  # fewer returns to Python; the same bits
     )
     return model
 

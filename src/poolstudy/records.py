@@ -83,6 +83,46 @@ class TrialSpec(Frozen):
         return digest_of(self.model_dump(mode="json"))
 
 
+class Attempt(Frozen):
+    """One try at a slot; `number` is its Optuna trial, `retry` 0 for the first try."""
+
+    number: int
+    slot: int
+    retry: int
+    spec: TrialSpec
+
+    @property
+    def name(self) -> str:
+        """The name of its folder, and of its run in MLflow."""
+        return trial_name(self.slot, self.retry)
+
+
+class Device(Frozen):
+    """What a trial is trained on.
+
+    Attributes:
+        name: "CPU:0", or "GPU:n" as TensorFlow counts them.
+        description: the card's name.
+        compute_capability: such as "9.0".
+        bus: the card's PCI address, by which its driver knows it; empty where TensorFlow does not tell it.
+        problem: why it cannot be used; empty where it can.
+    """
+
+    name: str = "CPU:0"
+    description: str = ""
+    compute_capability: str = ""
+    bus: str = ""
+    problem: str = ""
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.name.startswith("GPU")
+
+    def same_card(self, other: "Device") -> bool:
+        """Whether it is the other, which may have another number since a card was lost."""
+        return self.bus == other.bus if self.bus and other.bus else self.name == other.name
+
+
 class EpochRecord(Frozen):
     """One epoch, counted from 1; `seconds` covers training and validation."""
 

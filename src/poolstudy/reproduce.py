@@ -6,7 +6,7 @@ No configuration of today is consulted but where runs are tracked. The original 
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +20,13 @@ from poolstudy.claim import METRICS, Claim, Reached, Verdict, data_differences, 
 from poolstudy.compose import load_tracking
 from poolstudy.config import TrackingSection
 from poolstudy.data import load_search_data, resolved
-from poolstudy.devices import find_gpus
+from poolstudy.devices import find_gpus, hardware
 from poolstudy.errors import ClaimBroken, ConfigurationError, RunNotFound, StoreError, TrialLost, one_line
 from poolstudy.execution import EpochEnded, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
 from poolstudy.files import replacing
 from poolstudy.progress import DownloadProgress
-from poolstudy.records import EpochRecord, State, TrialSpec, digest_of
+from poolstudy.records import Device, EpochRecord, State, TrialSpec, digest_of
 from poolstudy.sources import DigitsData, IdxData
 from poolstudy.tracking import STORE_ERRORS, FoundRun, Tracker, find_run, readable, resolved_uri
 
@@ -68,11 +68,11 @@ def reproduce(
     log = root / "mlruns" / "logs" / "reproduce.log"
     threads = threads or claim.threads
     with contextlib.closing(LocalEngine(worker.run_task, worker.PRELOAD, log, threads)) as engine:
-        gpus = find_gpus(engine, required=False)
+        gpus = find_gpus(engine).gpus
         chatter.keep_in(log)
-        device = _device(claim, [gpu.name for gpu in gpus])
+        device = _device(claim, gpus)
         tracker = Tracker(tracking.uri, tracking.artifacts, claim.spec.study, root, restore=False)
-        about = provenance.provenance(claim.source)
+        about = provenance.provenance(claim.source) | hardware(device)
         try:
             run_id = tracker.open_reproduction(
                 claim.spec, f"{claim.name}-reproduction", claim.run_id, provenance.patch()
@@ -86,7 +86,7 @@ def reproduce(
                     reached = Reached()
                 else:
                     saved = found.save(root / "mlruns" / "cache" / found.identity.digest[:16])
-                    task = worker.Training(claim.spec, saved, folder, device, threads, about)
+                    task = worker.Training(claim.spec, saved, folder, device.name, threads, about)
                     reached = _trained(engine, task, claim, lambda one: _log(tracker, run_id, one, claim, console))
                     now = json.loads((folder / "files" / "environment.json").read_text())
                     now.pop("data_source")  # where the data lay does not matter: what they are has been compared
@@ -221,11 +221,11 @@ def _source(claim: Claim, root: Path, data: Path | None) -> IdxData | DigitsData
 # Training it again
 
 
-def _device(claim: Claim, gpus: list[str]) -> str:
+def _device(claim: Claim, gpus: Sequence[Device]) -> Device:
     """The original's device if it is here, else one of its kind, else the CPU."""
-    if claim.device in gpus:
-        return claim.device
-    return gpus[0] if gpus and claim.device.startswith("GPU") else "CPU:0"
+    if not (gpus and claim.device.startswith("GPU")):
+        return Device()
+    return next((gpu for gpu in gpus if gpu.name == claim.device), gpus[0])
 
 
 def _trained(engine: LocalEngine, task: worker.Training, claim: Claim, note: Callable[[EpochRecord], None]) -> Reached:

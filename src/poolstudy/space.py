@@ -229,7 +229,7 @@ class SearchSpace(Frozen):
         valid: dict[str, Value] = {"pooling": "max", "pool_size": 2, "dropout": 0.0}
         valid |= {filter_name(index): 1 for index in range(len(self.filters))}
         for name, dimension in dimensions.items():
-            for value in _extremes(dimension):
+            for value in extremes(dimension):
                 try:
                     self.hyperparameters(valid | {name: value})
                 except ValueError as error:
@@ -276,7 +276,8 @@ class SearchSpace(Frozen):
             yield dict(zip(names, combination, strict=True))
 
 
-def _extremes(dimension: Dimension) -> tuple[Value, ...]:
+def extremes(dimension: Dimension) -> tuple[Value, ...]:
+    """Values of a dimension that hold between them all the others: its choices, or a range's two ends."""
     return dimension.choices if isinstance(dimension, Choices) else (dimension.low, dimension.high)
 
 

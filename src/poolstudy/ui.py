@@ -18,6 +18,9 @@ from poolstudy.errors import StoreError
 from poolstudy.tracking import dashboard_link, latest_study, resolved_uri
 
 HOST = "127.0.0.1"
+NAME = "poolstudy.localhost"
+"""Names under .localhost are this machine (RFC 6761). By such a name MLflow's page does not open its assistant, which
+takes a quarter of the page at 127.0.0.1."""
 _START_SECONDS = 120
 
 
@@ -56,16 +59,27 @@ def serving(root: Path, study: str | None, port: int) -> Iterator[str]:
     ]
     command += ["--default-artifact-root", (root / tracking.artifacts).resolve().as_uri(), "--workers", "1"]
     with log.open("ab") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=output)
+        server = subprocess.Popen(command, stdout=output, stderr=output, env=_settings(port) | os.environ)
     try:
         _wait(server, f"http://{HOST}:{port}", log)
-        yield dashboard_link(f"http://{HOST}:{port}", experiment, VIEW_KEY)
+        yield dashboard_link(f"http://{NAME}:{port}", experiment, VIEW_KEY)
     finally:
         server.terminate()
         try:
             server.wait(timeout=10)
         except subprocess.TimeoutExpired:
             server.kill()
+
+
+def _settings(port: int) -> dict[str, str]:
+    """The names by which a browser on this machine may call the server, which refuses all others; and no processes for
+    jobs, which nobody gives it here: they would take a gigabyte."""
+    hosts = [f"{host}{any_port}" for host in (HOST, "localhost", NAME) for any_port in ("", ":*")]
+    return {
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"http://{NAME}:{port}",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
 
 
 def open_browser(link: str) -> None:

@@ -4,10 +4,12 @@ The coordinator imports this module to name its functions, so TensorFlow is impo
 server that workers are forked from has loaded it by then: see `PRELOAD`. Nothing may be computed
 there: only a TensorFlow not yet used survives a fork.
 
-A trial's folder:
+What it leaves in a trial's folder (staging.py has the rest of it):
 
     files/          what becomes the run's files
     images/         what becomes its keyed images
+    outline.json    of the model, for its diagram; and
+    trained.npz     its weights, so that drawing needs no model
     result.json     written last: with it the trial is trained, whatever happens now
 """
 
@@ -20,20 +22,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from poolstudy.cost import Timing
 from poolstudy.estimate import Measured
 from poolstudy.files import replacing
-from poolstudy.records import EpochRecord, FigureSettings, TrialResult, TrialSpec
+from poolstudy.records import Device, EpochRecord, FigureSettings, TrialResult, TrialSpec
+from poolstudy.staging import trained_result
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from poolstudy.data import SearchData
-    from poolstudy.training import Device, TrainedTrial
+    from poolstudy.training import TrainedTrial
 
-PRELOAD = ["poolstudy.training", "poolstudy.environment", "poolstudy.figures", "pandas", "sklearn.metrics"]
+PRELOAD = [
+    "poolstudy.training",
+    "poolstudy.gpus",
+    "poolstudy.environment",
+    "poolstudy.figures",
+    "pandas",
+    "sklearn.metrics",
+]
 _MEASURED_STEPS = 24  # of each of two epochs
 _DRAWING_NICENESS = 10  # pictures are for later: they take what training leaves
 
@@ -47,7 +55,8 @@ class Training:
         folder: the trial's, made here.
         device: "CPU:0" or "GPU:n".
         threads: of one operation.
-        about: what environment.json is to say beside the machine: the code, and where the data came from.
+        about: what environment.json is to say beside the machine: the code, the card, and where the data came from.
+        memory_mb: the most that it may take of its GPU's memory; None: what it needs.
     """
 
     spec: TrialSpec
@@ -56,6 +65,7 @@ class Training:
     device: str
     threads: int
     about: Mapping[str, object]
+    memory_mb: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,60 +88,56 @@ def run_task(task: Training | Drawing, on_epoch: Callable[[EpochRecord], bool]) 
     return _draw(task) if isinstance(task, Drawing) else _train(task, on_epoch)
 
 
-def trained_result(folder: Path) -> TrialResult | None:
-    """The result in a trial's folder; None where it was not trained to the end, or by another version of this."""
-    file = folder / "result.json"
-    try:
-        return TrialResult.model_validate_json(file.read_text())
-    except (FileNotFoundError, ValidationError):
-        return None
+def find_gpus() -> tuple[list[Device], dict[str, object]]:
+    """The GPUs that TensorFlow lists, and what it says of its own build; to be asked in a process of its own."""
+    from poolstudy import gpus
+
+    return gpus.find_gpus(), gpus.build()
 
 
-def find_gpus() -> "list[Device]":
-    """The GPUs that TensorFlow can use; to be asked in a process of its own, which then ends."""
-    from poolstudy import training
+def try_gpu(name: str) -> Device:
+    """A GPU that was used for a moment: what it is, or why it cannot be used; to be asked in a process of its own."""
+    from poolstudy import gpus
 
-    return training.find_gpus()
+    return gpus.try_gpu(name)
 
 
 def _train(task: Training, on_epoch: Callable[[EpochRecord], bool]) -> TrialResult:
-    from poolstudy import training
+    from poolstudy import gpus, training
     from poolstudy.data import SearchData
     from poolstudy.environment import environment
 
-    training.use_device(task.device, task.threads)
+    gpus.use_device(task.device, task.threads, task.memory_mb)
     data = SearchData.open(task.data)
     with replacing(task.folder / "files" / "environment.json") as file:
         _write(file, {**environment(task.device, task.threads), **task.about})
-    trial = training.train(task.spec, data, on_epoch)
+    with gpus.blamed_on(task.device):
+        trial = training.train(task.spec, data, on_epoch)
     _save(trial, data, task.folder / "files")
+    _save_for_drawing(trial, task.folder)
     with replacing(task.folder / "result.json") as file:
         file.write_text(trial.result.model_dump_json())
     return trial.result
 
 
 def _draw(task: Drawing) -> TrialResult:
-    import keras
     import numpy as np
 
-    from poolstudy import figures, training
+    from poolstudy import figures
     from poolstudy.data import SearchData
-    from poolstudy.model import weights_of
 
     os.nice(_DRAWING_NICENESS)
-    gc.freeze()  # TensorFlow's many objects are here to stay: looking through them took a quarter of the time
-    training.use_device("CPU:0", threads=1)
+    gc.disable()  # this process ends in a second or two; looking through TensorFlow's many objects would take long
     data, files = SearchData.open(task.data), task.folder / "files"
     result = trained_result(task.folder)
     if result is None:
         raise FileNotFoundError(task.folder / "result.json")
-    model = keras.models.load_model(files / "model.keras", compile=False)
     subject = figures.Subject(
         spec=task.spec,
         result=result,
-        model=model,
+        outline=figures.Outline.model_validate_json((task.folder / "outline.json").read_text()),
         untrained=dict(np.load(files / "untrained.npz")),
-        trained=weights_of(model),
+        trained=dict(np.load(task.folder / "trained.npz")),
         images=data.validation_images,
         labels=data.validation_labels,
         probabilities=np.load(files / "validation.npz")["probabilities"],
@@ -156,6 +162,16 @@ def _save(trial: "TrainedTrial", data: "SearchData", files: Path) -> None:
     np.savez(files / "untrained.npz", **trial.untrained)  # type: ignore[arg-type]  # numpy's stub
     trial.model.optimizer.build(trial.model.trainable_variables)  # a loaded model would else warn of its lack
     trial.model.save(files / "model.keras")
+
+
+def _save_for_drawing(trial: "TrainedTrial", folder: Path) -> None:
+    """What drawing needs of the model, so that it need not load it."""
+    import numpy as np
+
+    from poolstudy import figures
+
+    np.savez(folder / "trained.npz", **trial.trained)  # type: ignore[arg-type]  # numpy's stub
+    (folder / "outline.json").write_text(figures.outline(trial.model, folder).model_dump_json())
 
 
 def _layers(trial: "TrainedTrial") -> "pd.DataFrame":
@@ -206,10 +222,10 @@ def measure(specs: Sequence[TrialSpec], folder: Path, device: str, threads: int)
     """
     import psutil
 
-    from poolstudy import training
+    from poolstudy import gpus
     from poolstudy.data import SearchData
 
-    training.use_device(device, threads)
+    gpus.use_device(device, threads)
     data = SearchData.open(folder)
     timings, starts = [], []
     for spec in specs:

@@ -1,12 +1,15 @@
 """Real processes; what they run needs no TensorFlow, so that a worker starts at once."""
 
+import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -30,10 +33,17 @@ def run(task: str, on_epoch: OnEpoch) -> TrialResult:
             os.kill(os.getpid(), signal.Signals[name])
         case ["exit", code]:
             os._exit(int(code))
+        case ["segfault"]:
+            ctypes.string_at(0)
+        case ["memory"]:
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 32, 1 << 32))
+            bytearray(1 << 33)
         case ["fail"]:
             raise TrialFailed("the loss is nan")
         case ["raise"]:
             raise ValueError("two\nlines")
+        case ["pause"]:
+            time.sleep(5)
         case ["hang"]:
             time.sleep(600)
     history = []
@@ -118,11 +128,122 @@ def test_each_task_has_a_process_of_its_own(engine: LocalEngine) -> None:
     assert len(set(ended)) == 3
 
 
+# Workers that are kept
+
+
+@pytest.fixture
+def keeping(tmp_path: Path) -> Iterator[LocalEngine]:
+    """An engine whose workers of a lane do three tasks."""
+    made = LocalEngine(run, [], tmp_path / "log", threads=1, tasks_per_worker=3)
+    yield made
+    made.close()
+
+
+def process_of(engine: LocalEngine, key: int, task: str, lane: str) -> int:
+    """Does a task to its end; the process that did it, 0 if it did not."""
+    engine.start(KEYS[key], task, timeout=1 if task == "hang" else None, lane=lane)
+    last = play(engine)[-1]
+    return last.result.parameter_count if isinstance(last, Finished) else 0
+
+
+def test_a_worker_does_three_tasks_of_its_lane_and_then_another_takes_its_place(keeping: LocalEngine) -> None:
+    first, second, third, fourth = (process_of(keeping, key, "train", "a") for key in (1, 2, 3, 4))
+    assert first == second == third != fourth
+    assert not alive(first)
+
+
+def test_lanes_do_not_share_workers_and_a_task_without_a_lane_has_its_own(keeping: LocalEngine) -> None:
+    on_a, on_b, alone, alone_again, on_a_again = (
+        process_of(keeping, key, "train", lane) for key, lane in enumerate(("a", "b", "", "", "a"), start=1)
+    )
+    assert len({on_a, on_b, alone, alone_again}) == 4
+    assert on_a_again == on_a
+
+
+def test_tasks_of_one_lane_at_the_same_time_have_a_worker_each(keeping: LocalEngine) -> None:
+    for key in (1, 2):
+        keeping.start(KEYS[key], "train", lane="a")
+    assert len({event.result.parameter_count for event in play(keeping) if isinstance(event, Finished)}) == 2
+    assert len(keeping._idle) == 2
+
+
+@pytest.mark.parametrize("task", ["die SIGKILL", "exit 3", "fail", "raise", "hang"])
+def test_a_worker_whose_task_went_wrong_does_no_other_and_only_that_task_is_gone(
+    keeping: LocalEngine, task: str
+) -> None:
+    before = process_of(keeping, 1, "train", "a")
+    assert process_of(keeping, 2, task, "a") == 0
+    assert not alive(before)
+    assert process_of(keeping, 3, "train", "a") not in {0, before}
+
+
+def test_a_worker_that_dies_while_it_waits_is_replaced(keeping: LocalEngine) -> None:
+    before = process_of(keeping, 1, "train", "a")
+    os.kill(before, signal.SIGKILL)
+    while alive(before):
+        time.sleep(0.01)
+    assert process_of(keeping, 2, "train", "a") not in {0, before}
+
+
+def test_a_task_of_a_kept_worker_stops_when_told_and_hangs_no_longer_than_allowed(keeping: LocalEngine) -> None:
+    before = process_of(keeping, 1, "train", "a")
+    keeping.start(KEYS[2], "train", lane="a")
+    last = play(keeping, stop_at=2)[-1]
+    assert isinstance(last, Finished)
+    assert (last.result.parameter_count, len(last.result.history)) == (before, 2)
+    keeping.start(KEYS[3], "hang", timeout=1, lane="a")
+    assert play(keeping) == [Lost(KEYS[3], "hung for more than 1 s")]
+
+
+def test_workers_that_retire_end_after_their_task(keeping: LocalEngine) -> None:
+    waits = process_of(keeping, 1, "train", "a")
+    keeping.start(KEYS[2], "train", lane="b")
+    keeping.retire()
+    assert not alive(waits)
+    (ended,) = [event.result.parameter_count for event in play(keeping) if isinstance(event, Finished)]
+    assert not alive(ended)
+    assert process_of(keeping, 3, "train", "b") != ended
+
+
+def test_no_worker_that_waits_outlives_the_engine(tmp_path: Path) -> None:
+    engine = LocalEngine(run, [], tmp_path / "log", threads=1, tasks_per_worker=3)
+    waits = process_of(engine, 1, "train", "a")
+    assert alive(waits)
+    engine.close()
+    assert not alive(waits)
+
+
+# Calls
+
+
+def answers() -> str:
+    return "here"
+
+
+def dies() -> None:
+    os._exit(4)
+
+
+def hangs() -> None:
+    time.sleep(600)
+
+
+def test_calls_are_made_at_once_and_each_answers_for_itself(engine: LocalEngine) -> None:
+    answered, died, hung, another_hung = engine.call_each([answers, dies, hangs, hangs], timeout=15)
+    assert answered == "here"
+    assert str(died) == "its process ended with exit code 4"
+    assert str(hung) == str(another_hung) == "its process does not answer"
+    with pytest.raises(ChildProcessError, match="does not answer"):
+        engine.call(hangs, timeout=0.1)
+    assert engine.call(answers) == "here"
+
+
 @pytest.mark.parametrize(
     ("task", "event"),
     [
         ("die SIGKILL", Lost(KEYS[1], "its process was ended by SIGKILL")),
-        ("die SIGSEGV", Lost(KEYS[1], "its process was ended by SIGSEGV")),
+        ("segfault", Lost(KEYS[1], "its process was ended by SIGSEGV")),
+        ("memory", Lost(KEYS[1], "MemoryError:")),
         ("exit 3", Lost(KEYS[1], "its process ended with exit code 3")),
         ("hang", Lost(KEYS[1], "hung for more than 3 s")),
         ("fail", Failed(KEYS[1], "the loss is nan")),
@@ -137,6 +258,44 @@ def test_a_task_that_goes_wrong_is_told_with_the_reason(engine: LocalEngine, tas
     assert [one.key for one in heard if isinstance(one, Finished)] == [KEYS[2]]
 
 
+def server() -> int:
+    """The process that workers are forked from."""
+    return int(vars(forkserver._forkserver)["_forkserver_pid"])
+
+
+def test_a_server_that_dies_is_started_anew_and_its_workers_go_on(engine: LocalEngine) -> None:
+    engine.start(KEYS[1], "pause")
+    engine.start(KEYS[2], "hang")
+    hung = engine._workers[KEYS[2]].process.pid
+    assert hung is not None
+    first = server()
+    os.kill(first, signal.SIGKILL)
+    time.sleep(0.5)
+    engine.start(KEYS[3], "train")
+    assert server() != first
+    engine.stop(KEYS[2])
+    assert [event.key for event in play(engine) if isinstance(event, Finished)] == [KEYS[3], KEYS[1]]
+    assert not alive(hung)
+
+
+def test_a_server_that_dies_again_and_again_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "deadly.py").write_text("import os; os._exit(3)")
+    script = """
+import pathlib, sys
+from poolstudy.errors import DeviceError
+from poolstudy.execution.local import LocalEngine
+if __name__ == "__main__":
+    engine = LocalEngine(print, ["deadly"], pathlib.Path(sys.argv[1]), threads=1)
+    try:
+        engine.start(("train", 1), "train")
+    except DeviceError as error:
+        print(engine.running(), error)
+"""
+    (tmp_path / "main.py").write_text(script)
+    said = subprocess.check_output([sys.executable, tmp_path / "main.py", tmp_path / "log"], text=True, cwd=tmp_path)
+    assert said.startswith("[] the server of workers dies again and again; expected one that goes on; see ")
+
+
 def test_what_a_worker_prints_goes_to_the_log(tmp_path: Path) -> None:
     engine = LocalEngine(run, [], tmp_path / "other", threads=1)
     engine.start(KEYS[1], "raise")
@@ -146,17 +305,18 @@ def test_what_a_worker_prints_goes_to_the_log(tmp_path: Path) -> None:
     assert any("two" in path.read_text() for path in tmp_path.parent.rglob("*") if path.name in {"log", "other"})
 
 
-def test_workers_end_with_their_coordinator(tmp_path: Path) -> None:
+def test_workers_and_their_server_end_with_their_coordinator(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
         import pathlib, sys, time
         sys.path.insert(0, sys.argv[1])
         if __name__ == "__main__":
             from execution.test_local import run
+            from multiprocessing import forkserver
             from poolstudy.execution.local import LocalEngine
             engine = LocalEngine(run, [], pathlib.Path(sys.argv[2]), threads=1)
             engine.start(("train", 1), "hang")
-            print(engine._workers["train", 1].process.pid, flush=True)
+            print(engine._workers["train", 1].process.pid, vars(forkserver._forkserver)["_forkserver_pid"], flush=True)
             time.sleep(600)
         """
     )
@@ -165,13 +325,13 @@ def test_workers_end_with_their_coordinator(tmp_path: Path) -> None:
     tests = str(Path(__file__).parents[1])
     with subprocess.Popen([sys.executable, file, tests, tmp_path / "log"], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        worker = int(parent.stdout.readline())
-        assert alive(worker)
+        processes = [int(number) for number in parent.stdout.readline().split()]
+        assert [alive(process) for process in processes] == [True, True]
         parent.kill()
     deadline = time.monotonic() + 10
-    while alive(worker) and time.monotonic() < deadline:
+    while any(map(alive, processes)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not alive(worker)
+    assert not any(map(alive, processes))
 
 
 def alive(process: int) -> bool:

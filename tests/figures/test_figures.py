@@ -6,38 +6,47 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_result, make_spec
-from matplotlib.axes import Axes
-from matplotlib.patches import Polygon
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import StepPatch
+from matplotlib.text import Text
 from PIL import Image
 
-from poolstudy.figures import Subject, draw
+from poolstudy.colours import COLOURS
+from poolstudy.figures import Subject, draw, outline
 from poolstudy.figures.confusion import confusion_counts, confusion_matrix
 from poolstudy.figures.curves import learning_curves
 from poolstudy.figures.diagram import draw_diagram
 from poolstudy.figures.feature_maps import feature_maps as maps_figure
-from poolstudy.figures.kernels import kernels
+from poolstudy.figures.forward import forward
+from poolstudy.figures.kernels import WEIGHTS, kernels
 from poolstudy.figures.mistakes import most_wrong
-from poolstudy.figures.style import COLOURS, mosaic, readable
+from poolstudy.figures.panel import Panel, Picture, coloured, fitted, labels, ticks
+from poolstudy.figures.style import mosaic, new_figure, readable, save
 from poolstudy.figures.weights import _shared_bins, layer_histogram, weights_histogram
 from poolstudy.model import Maps, build_model, feature_maps, weights_of
 from poolstudy.records import FigureSettings
-from poolstudy.space import HyperParameters
+from poolstudy.space import HyperParameters, Pooling
+
+
+def texts(figure: Figure) -> list[str]:
+    return [artist.get_text() for artist in figure.findobj(Text) if isinstance(artist, Text)]
 
 
 def test_curves_show_every_epoch_and_mark_the_best() -> None:
     figure = learning_curves(make_result([0.5, 0.3, 0.4]), "max", "a heading")
-    loss, accuracy = figure.axes
-    training, validation, _, best = loss.get_lines()
+    lines = [line for line in figure.findobj(Line2D) if isinstance(line, Line2D)]
+    _, training, validation, best = lines[:4]
     assert np.asarray(training.get_ydata()).tolist() == [0.6, 0.4, 0.5]
     assert np.asarray(validation.get_ydata()).tolist() == [0.5, 0.3, 0.4]
     assert np.asarray(validation.get_xdata()).tolist() == [1, 2, 3]
     assert (np.asarray(best.get_xdata()).tolist(), np.asarray(best.get_ydata()).tolist()) == ([2], [0.3])
     assert validation.get_color() == COLOURS["max"]
-    assert accuracy.get_ylabel() == "accuracy (share)"
+    assert {"accuracy (share)", "best epoch 2: 0.3000", "best epoch 2: 0.7000"} <= set(texts(figure))
 
 
 def test_a_single_epoch_can_be_drawn(tmp_path: Path) -> None:
-    learning_curves(make_result([0.5]), "average", "one").savefig(tmp_path / "one.png")
+    save(learning_curves(make_result([0.5]), "average", "one"), tmp_path / "one.png")
     assert (tmp_path / "one.png").stat().st_size > 0
 
 
@@ -51,40 +60,36 @@ def test_weights_that_are_all_zero_have_bins_too() -> None:
     assert np.all(np.diff(_shared_bins(np.zeros(3, np.float32), np.zeros(3, np.float32))) > 0)
 
 
-def counted(outline: Polygon) -> int:
-    """How many values a histogram's outline holds: the heights of its upper edge, each once."""
-    x, y = np.asarray(outline.get_xy(), float).T
-    upper = [y[index] for index in range(len(x) - 1) if x[index + 1] > x[index]]
-    return round(float(sum(upper)))
+def counted(outline: StepPatch) -> int:
+    """How many values a histogram's outline holds."""
+    return int(np.sum(outline.get_data()[0]))
 
 
 def test_every_weight_has_a_panel_that_counts_all_its_values() -> None:
     network = HyperParameters(pooling="max", pool_size=2, filters=(1, 7), dropout=0)
     weights = weights_of(build_model(network, (8, 8, 1), 10, 5))
     figure = weights_histogram(weights, weights, "max", "heading")
-    titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles[:2] == ["conv_1 kernel (3 x 3 x 1 x 1)", "conv_1 bias (1)"]
-    assert len(titles) == len(weights) == 8
-    for axes, values in zip(figure.axes, weights.values(), strict=True):
-        outlines = [patch for patch in axes.patches if isinstance(patch, Polygon)]
-        assert [counted(outline) for outline in outlines] == [values.size] * 2  # untrained, trained
+    assert {"conv_1 kernel (3 x 3 x 1 x 1)", "conv_1 bias (1)", "dense_2 kernel (5 x 10)"} <= set(texts(figure))
+    counts = [counted(patch) for patch in figure.findobj(StepPatch) if isinstance(patch, StepPatch)]
+    assert counts == [size for values in weights.values() for size in [values.size] * 2]  # untrained, trained
 
 
 def test_equal_weights_give_equal_pixels(tmp_path: Path) -> None:
     network = HyperParameters(pooling="average", pool_size=2, filters=(4,), dropout=0)
     weights = weights_of(build_model(network, (8, 8, 1), 10, 5))
     for name in ("one", "two"):
-        layer_histogram("conv_1/kernel", weights, weights, "average", "title").savefig(tmp_path / f"{name}.png")
+        save(layer_histogram("conv_1/kernel", weights, weights, "average", "title"), tmp_path / f"{name}.png")
     one, two = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("one", "two"))
     np.testing.assert_array_equal(one, two)
 
 
 def test_the_diagram_has_the_resolution_that_was_asked_for(tmp_path: Path) -> None:
     network = HyperParameters(pooling="max", pool_size=2, filters=(2,), dropout=0)
-    model = build_model(network, (8, 8, 1), 10, 5)
+    drawn = outline(build_model(network, (8, 8, 1), 10, 5), tmp_path)
+    assert drawn.layers[:2] == (("conv_1", (8, 8, 2), 20), ("pool_1", (4, 4, 2), 0))  # 3 x 3 x 1 x 2 and 2 biases
     sizes = []
     for dpi in (50, 100):
-        draw_diagram(model, tmp_path / f"{dpi}.png", dpi)
+        draw_diagram(drawn, tmp_path / f"{dpi}.png", dpi)
         sizes.append(Image.open(tmp_path / f"{dpi}.png").size)
     assert sizes[1][1] == pytest.approx(2 * sizes[0][1], rel=0.05)
 
@@ -98,34 +103,32 @@ def test_tiles_stand_row_by_row_with_a_gap_between_them() -> None:
 
 def pictures(
     network: HyperParameters, image_shape: tuple[int, int, int] = (28, 28, 1)
-) -> tuple[list[Axes], list[Axes]]:
-    """The panels of a network's kernels (without the scale's), and of its feature maps."""
-    model = build_model(network, image_shape, 10, 5)
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[str]]:
+    """Rows and columns, in values, of a network's pictures of kernels and of feature maps, and the latter's texts."""
+    weights = weights_of(build_model(network, image_shape, 10, 5))
     image = np.zeros(image_shape, np.uint8)
-    weights = weights_of(model)
-    kernel_axes = [axes for axes in kernels(weights, weights, 0.5, "heading").axes if axes.get_title(loc="left")]
-    maps = maps_figure(image, feature_maps(model, image.astype(np.float32)), "caption", "heading")
-    return kernel_axes, [axes for axes in maps.axes if axes.get_title(loc="left")]
-
-
-def size(axes: Axes) -> tuple[int, int]:
-    """Rows and columns of the one picture in a panel, in values."""
-    (image,) = axes.get_images()
-    array = image.get_array()
-    assert array is not None
-    return array.shape[0], array.shape[1]
+    maps = forward(weights, network.pooling, network.pool_size, image.astype(np.float32))
+    drawn = kernels(weights, weights, 0.5, "heading"), maps_figure(image, maps, "caption", "heading")
+    kernel_sizes, map_sizes = (
+        [picture.values.shape[:2] for picture in figure.findobj(Picture) if isinstance(picture, Picture)]
+        for figure in drawn
+    )
+    scale = (128, 1)
+    return (
+        [size for size in kernel_sizes if size != scale],
+        [size for size in map_sizes[1:] if size != scale],  # the first is the image
+        texts(drawn[1]),
+    )
 
 
 def test_kernels_and_feature_maps_are_laid_out_as_in_the_notebook() -> None:
     network = HyperParameters(pooling="max", pool_size=2, filters=(32, 64), dropout=0)
-    kernel_panels, map_panels = pictures(network)
+    kernel_sizes, map_sizes, captions = pictures(network)
     # 2 rows of 16 tiles of 3x3 one apart, untrained and trained; then 32 rows of 64.
-    assert [size(axes) for axes in kernel_panels] == [(7, 63)] * 2 + [(127, 255)] * 2
-    assert {image.get_clim() for axes in kernel_panels for image in axes.get_images()} == {(-0.5, 0.5)}
+    assert kernel_sizes == [(7, 63)] * 2 + [(127, 255)] * 2
     # 4 x 8 of 28x28 and of 14x14; 8 x 8 of 14x14 and of 7x7.
-    assert [size(axes) for axes in map_panels] == [(115, 231), (59, 119), (119, 119), (63, 63)]
-    titles = [axes.get_title(loc="left") for axes in map_panels]
-    assert titles == ["conv_1 28 x 28 x 32", "pool_1 14 x 14 x 32", "conv_2 14 x 14 x 64", "pool_2 7 x 7 x 64"]
+    assert map_sizes == [(115, 231), (59, 119), (119, 119), (63, 63)]
+    assert {"conv_1 28 x 28 x 32", "pool_1 14 x 14 x 32", "conv_2 14 x 14 x 64", "pool_2 7 x 7 x 64"} <= set(captions)
 
 
 @pytest.mark.parametrize(
@@ -134,14 +137,14 @@ def test_kernels_and_feature_maps_are_laid_out_as_in_the_notebook() -> None:
 )
 def test_any_number_of_filters_is_laid_out(filters: int, kernel: tuple[int, int], maps: tuple[int, int]) -> None:
     network = HyperParameters(pooling="average", pool_size=2, filters=(filters,), dropout=0)
-    kernel_panels, map_panels = pictures(network, (8, 8, 1))
-    assert size(kernel_panels[0]) == kernel
-    assert size(map_panels[0]) == maps  # one map is as wide as four; 512: 16 rows of 32
+    kernel_sizes, map_sizes, _ = pictures(network, (8, 8, 1))
+    assert kernel_sizes[0] == kernel
+    assert map_sizes[0] == maps  # one map is as wide as four; 512: 16 rows of 32
 
 
 def test_a_later_convolution_of_few_filters_is_no_wider_than_its_tiles_elsewhere() -> None:
-    panels, _ = pictures(HyperParameters(pooling="max", pool_size=2, filters=(3, 2), dropout=0), (8, 8, 1))
-    assert [size(axes) for axes in panels] == [(3, 63)] * 2 + [(11, 63)] * 2  # 3 rows of 2 tiles, and paper
+    sizes, _, _ = pictures(HyperParameters(pooling="max", pool_size=2, filters=(3, 2), dropout=0), (8, 8, 1))
+    assert sizes == [(3, 63)] * 2 + [(11, 63)] * 2  # 3 rows of 2 tiles, and paper
 
 
 def test_feature_maps_are_what_the_layers_compute() -> None:
@@ -160,13 +163,66 @@ def test_feature_maps_are_what_the_layers_compute() -> None:
     np.testing.assert_array_equal(found["average"]["pool_1"][:, :, 0], [[3.5, 5.5], [11.5, 13.5]])
 
 
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("pool_size", [2, 3])  # of 7 pixels: one is left out, and over
+def test_without_tensorflow_the_maps_are_the_same(pooling: Pooling, pool_size: int) -> None:
+    network = HyperParameters(pooling=pooling, pool_size=pool_size, filters=(5, 3), dropout=0)
+    model = build_model(network, (14, 10, 3), 2, 3)
+    image = np.random.default_rng(2).random((14, 10, 3), np.float32)
+    drawn = forward(weights_of(model), pooling, pool_size, image)
+    expected = feature_maps(model, image)
+    assert list(drawn) == list(expected)
+    for layer, maps in expected.items():
+        np.testing.assert_allclose(drawn[layer], maps, atol=1e-6)
+
+
+def test_a_picture_is_enlarged_value_by_value(tmp_path: Path) -> None:
+    """A figure of 4 x 2 dots, a picture of 2 x 1: red left, blue right."""
+    figure = new_figure(4 / 160, 2 / 160)
+    Panel(figure, (0, 0, 1, 1)).image(np.array([[[255, 0, 0], [0, 0, 255]]], np.uint8))
+    save(figure, tmp_path / "two.png")
+    red, blue = [255, 0, 0], [0, 0, 255]
+    assert np.asarray(Image.open(tmp_path / "two.png")).tolist() == [[red, red, blue, blue]] * 2
+
+
+def test_the_first_row_of_a_picture_is_above(tmp_path: Path) -> None:
+    figure = new_figure(1 / 160, 2 / 160)
+    Panel(figure, (0, 0, 1, 1)).image(np.array([[[255, 0, 0]], [[0, 0, 255]]], np.uint8))
+    save(figure, tmp_path / "two.png")
+    assert np.asarray(Image.open(tmp_path / "two.png")).tolist() == [[[255, 0, 0]], [[0, 0, 255]]]
+
+
+def test_a_picture_keeps_its_proportions() -> None:
+    figure = new_figure(2, 1)
+    assert fitted((0, 0, 1, 1), figure, (10, 10), "N") == (0.25, 0, 0.5, 1)  # one inch by one
+    assert fitted((0, 0, 1, 1), figure, (10, 40), "C") == (0, 0.25, 1, 0.5)
+    assert fitted((0, 0, 1, 1), figure, (10, 40), "NW") == (0, 0.5, 1, 0.5)
+
+
+def test_colours_span_what_they_are_told_to() -> None:
+    colours = coloured(np.array([[-9, -0.5, 0, 0.5, np.nan]]), WEIGHTS, -0.5, 0.5)[0].tolist()
+    assert colours[0] == colours[1] == [5, 48, 97]  # the dark blue that RdBu_r begins with
+    assert min(colours[2]) > 240
+    assert colours[3] == [103, 0, 31]
+    assert colours[4] == [255, 255, 255]
+
+
+def test_ticks_are_round_and_lie_within() -> None:
+    assert ticks(0.13, 0.92, 5) == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert ticks(1, 3, 9, whole=True) == [1, 2, 3]
+    assert labels([0.0, 0.25, 0.5]) == ["0.00", "0.25", "0.50"]
+    assert labels([-20.0, 0.0, 20.0]) == ["−20", "0", "20"]
+    assert labels([]) == []
+
+
 def test_confusions_are_counted_by_true_and_predicted_class() -> None:
     labels, predicted = np.array([0, 0, 1, 2, 2], np.uint8), np.array([0, 1, 1, 0, 0])
     counts = confusion_counts(labels, predicted, 3)
     assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [2, 0, 0]]
     figure = confusion_matrix(counts, ("a", "b", "c"), "max", "heading")
-    assert "(2 of 5 images right)" in figure.axes[0].get_title()
-    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["1", "1", "1", "2"]
+    written = texts(figure)
+    assert "predicted class (2 of 5 images right)" in written
+    assert sorted(text for text in written if text.isdigit()) == ["1", "1", "1", "2"]
 
 
 def test_the_surest_mistakes_come_first() -> None:
@@ -183,7 +239,9 @@ def test_a_name_that_the_font_has_no_letters_for_becomes_its_number() -> None:
     assert readable("a very long name of a class", 7) == "a very long n…"
 
 
-def subject(network: HyperParameters, image_shape: tuple[int, int, int], names: tuple[str, ...]) -> Subject:
+def subject(
+    network: HyperParameters, image_shape: tuple[int, int, int], names: tuple[str, ...], scratch: Path
+) -> Subject:
     model = build_model(network, image_shape, len(names), 5)
     weights = weights_of(model)
     images = np.random.default_rng(1).integers(0, 256, (6, *image_shape), np.uint8)
@@ -191,7 +249,8 @@ def subject(network: HyperParameters, image_shape: tuple[int, int, int], names: 
     spec = make_spec()
     data = spec.data.model_copy(update={"class_names": names, "image_shape": image_shape})
     spec = spec.model_copy(update={"hyperparameters": network, "data": data})
-    return Subject(spec, make_result([0.5]), model, weights, weights, images, np.zeros(6, np.uint8), answers)
+    result, labels = make_result([0.5]), np.zeros(6, np.uint8)
+    return Subject(spec, result, outline(model, scratch), weights, weights, images, labels, answers)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +265,7 @@ def test_every_picture_is_drawn_and_twice_the_same(
     tmp_path: Path, image_shape: tuple[int, int, int], names: tuple[str, ...]
 ) -> None:
     network = HyperParameters(pooling="max", pool_size=2, filters=(2, 3), dropout=0)
-    drawn = subject(network, image_shape, names)
+    drawn = subject(network, image_shape, names, tmp_path)
     for turn in ("one", "two"):
         (tmp_path / turn).mkdir()
         draw(drawn, tmp_path / turn, tmp_path / turn / "images", FigureSettings(example_image=99))
@@ -221,6 +280,8 @@ def test_every_picture_is_drawn_and_twice_the_same(
 
 def test_a_network_without_mistakes_is_drawn_too(tmp_path: Path) -> None:
     network = HyperParameters(pooling="max", pool_size=2, filters=(2,), dropout=0)
-    perfect = dataclasses.replace(subject(network, (8, 8, 1), ("a", "b")), labels=np.arange(6, dtype=np.uint8) % 2)
+    perfect = dataclasses.replace(
+        subject(network, (8, 8, 1), ("a", "b"), tmp_path), labels=np.arange(6, dtype=np.uint8) % 2
+    )
     draw(perfect, tmp_path, tmp_path / "images", FigureSettings())
     assert (tmp_path / "most_wrong.png").exists()

@@ -1,7 +1,7 @@
 """Engines: where trials are trained. An engine takes tasks and gives events; it knows neither Optuna nor MLflow.
 
 `local.LocalEngine` is one: processes on this machine. Another needs the same methods
-(`call`, `start`, `running`, `events`, `answer`, `stop`, `close`).
+(`call`, `call_each`, `start`, `running`, `events`, `answer`, `stop`, `retire`, `close`).
 """
 
 from dataclasses import dataclass

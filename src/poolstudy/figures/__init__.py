@@ -1,5 +1,7 @@
 """The pictures of a trial. Each knows matplotlib (the diagram: Keras' plot_model), none a tracker.
 
+They are drawn from arrays: no TensorFlow runs here, whose start would cost as much as the pictures.
+
 A picture is a file of the run, so that MLflow's compare page shows it, and, where a chart of images
 across runs is wanted, a keyed image drawn to be read at 256 pixels: <images>/<key>.png.
 """
@@ -8,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -16,16 +17,18 @@ from numpy.typing import NDArray
 from poolstudy.data import scaled
 from poolstudy.figures.confusion import confusion_counts, confusion_matrix, small_confusion_matrix
 from poolstudy.figures.curves import learning_curves, small_learning_curves
-from poolstudy.figures.diagram import draw_diagram, small_diagram
+from poolstudy.figures.diagram import Outline, draw_diagram, outline, small_diagram
 from poolstudy.figures.feature_maps import feature_maps, layer_maps
+from poolstudy.figures.forward import forward
 from poolstudy.figures.kernels import kernels, layer_kernels
 from poolstudy.figures.mistakes import mistakes, small_mistakes
-from poolstudy.figures.style import readable
+from poolstudy.figures.style import readable, save
 from poolstudy.figures.weights import layer_histogram, weights_histogram
 from poolstudy.files import replacing
 from poolstudy.model import Maps, Weights
-from poolstudy.model import feature_maps as maps_of
 from poolstudy.records import FigureSettings, TrialResult, TrialSpec, trial_name
+
+__all__ = ["Outline", "Subject", "draw", "outline"]
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,15 @@ class Subject:
     """A trial to be drawn.
 
     Attributes:
-        model: with the weights that were kept, `trained`; `untrained` are those the trial began with.
+        outline: of its network.
+        untrained: the weights the trial began with; `trained`: those that were kept.
         images: the validation images, (N, rows, columns, channels); `labels`: (N,).
         probabilities: the model's answers to them, (N, classes).
     """
 
     spec: TrialSpec
     result: TrialResult
-    model: keras.Model
+    outline: Outline
     untrained: Weights
     trained: Weights
     images: NDArray[np.uint8]
@@ -51,13 +55,14 @@ class Subject:
 def draw(subject: Subject, files: Path, images: Path, settings: FigureSettings) -> None:
     """Draws every picture of a trial: files into `files`, keyed images into `images`; each is whole or not there."""
     with replacing(files / "diagram.png") as part:
-        draw_diagram(subject.model, part, settings.diagram_dpi)
+        draw_diagram(subject.outline, part, settings.diagram_dpi)
     example = min(settings.example_image, len(subject.labels) - 1)
-    maps = maps_of(subject.model, scaled(subject.images[example]))
+    network = subject.spec.hyperparameters
+    maps = forward(subject.trained, network.pooling, network.pool_size, scaled(subject.images[example]))
     for name, figure in _files(subject, example, maps, settings.kernel_limit):
-        _save(figure, files / name)
+        save(figure, files / name)
     for key, figure in _keyed(subject, example, maps, settings.kernel_limit):
-        _save(figure, images / f"{key}.png")
+        save(figure, images / f"{key}.png")
 
 
 def _files(subject: Subject, example: int, maps: Maps, kernel_limit: float) -> Iterator[tuple[str, Figure]]:
@@ -77,7 +82,7 @@ def _keyed(subject: Subject, example: int, maps: Maps, kernel_limit: float) -> I
     spec, names = subject.spec, subject.spec.data.class_names
     pooling, short = spec.hyperparameters.pooling, f"{trial_name(spec.slot)} · {spec.hyperparameters.kind}"
     weights = subject.untrained, subject.trained
-    yield "model/diagram", small_diagram(subject.model, pooling, short)
+    yield "model/diagram", small_diagram(subject.outline, pooling, short)
     yield "curves/learning", small_learning_curves(subject.result, pooling, short)
     for weight, values in subject.trained.items():
         layer, _, variable = weight.partition("/")
@@ -101,8 +106,3 @@ def _caption(subject: Subject, example: int) -> str:
 def _counts(subject: Subject) -> NDArray[np.intp]:
     classes = len(subject.spec.data.class_names)
     return confusion_counts(subject.labels, subject.probabilities.argmax(axis=1), classes)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as part:
-        figure.savefig(part, pil_kwargs={"compress_level": 1})

@@ -1,12 +1,11 @@
 """What is taken for what, over the validation images."""
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from poolstudy.figures.style import INK, SMALL, bare, new_figure, readable, shades
+from poolstudy.figures.panel import Panel, coloured, fitted
+from poolstudy.figures.style import INK, SMALL, new_figure, readable, shades, write
 from poolstudy.space import Pooling
 
 _MOST_NUMBERED = 20  # classes; with more of them a number in each cell could not be read
@@ -21,18 +20,18 @@ def confusion_matrix(counts: NDArray[np.intp], class_names: tuple[str, ...], poo
     """Counts of images; the colour is the share of the true class, its square root, so that few are seen too."""
     classes = len(counts)
     figure = new_figure(6.4, 6.1, heading)
-    axes = figure.add_axes((0.175, 0.015, 0.76, 0.8))
-    _shares(axes, counts, pooling)
-    names = [readable(name, label) for label, name in enumerate(class_names)]
+    panel = _shares(figure, (0.175, 0.015, 0.76, 0.8), counts, pooling)
     size = min(8.0, 8 * 20 / classes)
-    axes.set_xticks(range(classes), names, rotation=45, ha="left", fontsize=size, parse_math=False)
-    axes.set_yticks(range(classes), names, fontsize=size, parse_math=False)
-    axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, labelcolor=INK)
-    axes.set_ylabel("true class", fontsize=9, color=INK)
-    right = int(np.trace(counts))
-    axes.set_title(f"predicted class ({right:,} of {counts.sum():,} images right)", fontsize=9, color=INK)
+    right, up = panel.points(4, 4)
+    for label, name in enumerate(class_names):
+        text = readable(name, label)
+        panel.text(-0.5 - right, label, text, size, ha="right", va="center")
+        panel.text(label, -0.5 + up, text, size, ha="left", va="bottom", rotation=45, rotation_mode="anchor")
+    write(figure, 0.012, 0.415, "true class", 9, va="center", rotation=90)
+    correct = f"{int(np.trace(counts)):,} of {counts.sum():,}"
+    write(figure, 0.555, 0.925, f"predicted class ({correct} images right)", 9, ha="center")
     if classes <= _MOST_NUMBERED:
-        _numbers(axes, counts, counts, size=7.5)
+        _numbers(panel, counts, counts, size=7.5)
     return figure
 
 
@@ -42,15 +41,13 @@ def small_confusion_matrix(
     """The same to be read at 256 pixels: percent of the true class, names cut short."""
     classes = len(counts)
     figure = new_figure(SMALL, SMALL, heading)
-    axes = figure.add_axes((0.25, 0.01, 0.74, 0.8), anchor="N")
     percent = np.rint(100 * _share(counts)).astype(np.intp)
-    _shares(axes, counts, pooling)
+    panel = _shares(figure, (0.25, 0.01, 0.74, 0.8), counts, pooling)
     if classes <= 12:
-        names = [readable(name, label, limit=11) for label, name in enumerate(class_names)]
-        axes.set_yticks(range(classes), names, fontsize=7, parse_math=False)
-        axes.tick_params(length=0, pad=2, labelcolor=INK)
-        _numbers(axes, percent, counts, size=7)
-    figure.text(0.99, 0.91, "percent of the true class (row)", ha="right", va="top", fontsize=7.5, color=INK)
+        for label, name in enumerate(class_names):
+            panel.text(-0.5 - panel.points(2)[0], label, readable(name, label, limit=11), 7, ha="right", va="center")
+        _numbers(panel, percent, counts, size=7)
+    write(figure, 0.99, 0.91, "percent of the true class (row)", 7.5, ha="right", va="top")
     return figure
 
 
@@ -58,12 +55,18 @@ def _share(counts: NDArray[np.intp]) -> NDArray[np.float64]:
     return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), np.float64)
 
 
-def _shares(axes: Axes, counts: NDArray[np.intp], pooling: Pooling) -> None:
-    bare(axes).imshow(_share(counts), cmap=shades(pooling), norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
+def _shares(
+    figure: Figure, place: tuple[float, float, float, float], counts: NDArray[np.intp], pooling: Pooling
+) -> Panel:
+    """The coloured cells; the middle of a cell has its column and row for coordinates."""
+    classes, edges = len(counts), (-0.5, len(counts) - 0.5)
+    panel = Panel(figure, fitted(place, figure, (classes, classes), "N"), edges, edges[::-1])
+    panel.image(coloured(np.sqrt(_share(counts)), shades(pooling), 0, 1))
+    return panel
 
 
-def _numbers(axes: Axes, numbers: NDArray[np.intp], counts: NDArray[np.intp], size: float) -> None:
+def _numbers(panel: Panel, numbers: NDArray[np.intp], counts: NDArray[np.intp], size: float) -> None:
     share = _share(counts)
     for row, column in zip(*np.nonzero(numbers), strict=True):
         colour = "white" if share[row, column] > 0.4 else INK
-        axes.text(column, row, f"{numbers[row, column]}", ha="center", va="center", fontsize=size, color=colour)
+        panel.text(column, row, f"{numbers[row, column]}", size, colour, ha="center", va="center")

@@ -1,39 +1,62 @@
 """The network's diagram, by Keras' plot_model, which needs pydot and Graphviz' program `dot`."""
 
+import subprocess
 from pathlib import Path
 
 import keras
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from poolstudy.figures.style import COLOURS, INK, NEUTRAL, SMALL, bare, new_figure
-from poolstudy.space import Pooling
+from poolstudy.colours import COLOURS
+from poolstudy.figures.panel import Panel
+from poolstudy.figures.style import NEUTRAL, SMALL, new_figure
+from poolstudy.space import Frozen, Pooling
 
 
-def draw_diagram(model: keras.Model, path: Path, dpi: int) -> None:
+class Outline(Frozen):
+    """What a diagram shows of a model, so that it is drawn without it.
+
+    Attributes:
+        graph: plot_model's diagram in Graphviz' language.
+        layers: name, output shape without the batch, and number of weights of each.
+    """
+
+    graph: str
+    layers: tuple[tuple[str, tuple[int, ...], int], ...]
+
+
+def outline(model: keras.Model, scratch: Path) -> Outline:
+    """The outline of a model.
+
+    Args:
+        scratch: a folder to write to.
+    """
+    graph = scratch / "diagram.raw"  # "raw" is pydot's name for the language itself
+    keras.utils.plot_model(model, to_file=str(graph), show_shapes=True, show_layer_names=True, rankdir="TB")
+    layers = tuple((layer.name, tuple(layer.output.shape[1:]), layer.count_params()) for layer in model.layers)
+    lines = [line for line in graph.read_text().splitlines() if not line.startswith("dpi=")]  # drawing decides
+    graph.unlink()
+    return Outline(graph="\n".join(lines), layers=layers)
+
+
+def draw_diagram(outline: Outline, path: Path, dpi: int) -> None:
     """Layers with their names and shapes, top to bottom, as PNG."""
-    keras.utils.plot_model(
-        model, to_file=str(path), show_shapes=True, show_layer_names=True, rankdir="TB", dpi=dpi, show_dtype=False
-    )
+    subprocess.run(["dot", "-Tpng", f"-Gdpi={dpi}", "-o", path], input=outline.graph, text=True, check=True)
 
 
-def small_diagram(model: keras.Model, pooling: Pooling, heading: str) -> Figure:
+def small_diagram(outline: Outline, pooling: Pooling, heading: str) -> Figure:
     """The same to be read at 256 pixels, where plot_model's cannot be: a line a layer, its output and parameters."""
     figure = new_figure(SMALL, SMALL, heading)
-    axes = bare(figure.add_axes((0.02, 0.01, 0.96, 0.88), xlim=(0, 1), ylim=(len(model.layers), -0.6)))
-    _line(axes, -0.2, ("layer", "output", "weights"))
-    for row, layer in enumerate(model.layers):
-        colour = COLOURS[pooling] if layer.name.startswith("pool_") else NEUTRAL
-        box = FancyBboxPatch((0.01, row + 0.1), 0.98, 0.8, boxstyle="round,pad=0,rounding_size=0.02",
-                             facecolor=colour, alpha=0.22, edgecolor="none")  # fmt: skip
-        axes.add_patch(box)
-        shape = " x ".join(str(size) for size in layer.output.shape[1:])
-        weights = f"{layer.count_params():,}" if layer.count_params() else ""
-        _line(axes, row + 0.5, (layer.name, shape, weights))
+    panel = Panel(figure, (0.02, 0.01, 0.96, 0.88), (0, 1), (len(outline.layers), -0.6))
+    _line(panel, -0.2, ("layer", "output", "weights"))
+    for row, (name, shape, count) in enumerate(outline.layers):
+        colour = COLOURS[pooling] if name.startswith("pool_") else NEUTRAL
+        panel.add(FancyBboxPatch((0.01, row + 0.1), 0.98, 0.8, boxstyle="round,pad=0,rounding_size=0.02",
+                                 facecolor=colour, alpha=0.22, edgecolor="none"))  # fmt: skip
+        _line(panel, row + 0.5, (name, " x ".join(map(str, shape)), f"{count:,}" if count else ""))
     return figure
 
 
-def _line(axes: Axes, y: float, texts: tuple[str, str, str]) -> None:
+def _line(panel: Panel, y: float, texts: tuple[str, str, str]) -> None:
     for x, side, text in zip((0.04, 0.64, 0.96), ("left", "right", "right"), texts, strict=True):
-        axes.text(x, y, text, ha=side, va="center", fontsize=8, color=INK)
+        panel.text(x, y, text, 8, ha=side, va="center")

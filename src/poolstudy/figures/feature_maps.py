@@ -1,12 +1,14 @@
 """What each convolution and pooling layer makes of one image."""
 
+from typing import Literal
+
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from poolstudy.figures.style import INK, SMALL, bare, draw_image, mosaic, new_figure, scale_bar
+from poolstudy.figures.panel import Panel, Place, coloured, fitted, scale_bar
+from poolstudy.figures.style import SMALL, in_grey, mosaic, new_figure, write
 from poolstudy.model import Maps
 
 _COLOURS = colormaps["viridis"].with_extremes(bad="white")
@@ -25,23 +27,24 @@ def feature_maps(image: NDArray[np.uint8], maps: Maps, caption: str, heading: st
     names = list(maps)
     pairs = list(zip(names[::2], names[1::2], strict=True))
     pictures = {name: _mosaic(layer) for name, layer in maps.items()}
-    side, left, gap = 4.0, 1.75, 0.75
+    side, left, gap = 3.3, 1.75, 0.7
     heights = [max(side * pictures[name].shape[0] / pictures[name].shape[1] for name in pair) for pair in pairs]
     width, height = left + 2 * side + 2 * gap, max(2.2, 0.25 + sum(max(tall, 1.0) + 0.35 for tall in heights))
     figure = new_figure(width, height, heading)
-    draw_image(figure.add_axes((0.15 / width, 1 - 1.9 / height, 1.35 / width, 1.35 / height)), image)
-    figure.text(0.825 / width, 1 - 1.95 / height, caption, ha="center", va="top", fontsize=8, color=INK)
+    boot = (0.15 / width, 1 - 1.9 / height, 1.35 / width, 1.35 / height)
+    Panel(figure, fitted(boot, figure, image.shape, "C")).image(in_grey(image))
+    write(figure, 0.825 / width, 1 - 1.95 / height, caption, 8, ha="center", va="top")
     top = height - 0.2
     for pair, tall in zip(pairs, heights, strict=True):
         top -= 0.35 + tall
         for column, name in enumerate(pair):
             x = left + column * (side + gap)
-            axes = figure.add_axes((x / width, top / height, side / width, tall / height), anchor="NW")
-            most = _show(axes, pictures[name])
-            axes.set_title(f"{name} {_shape(maps[name])}", fontsize=8, loc="left", color=INK, pad=3)
-            bar = figure.add_axes(((x + side + 0.08) / width, (top + tall - min(tall, 1.0)) / height,
-                                   0.08 / width, min(tall, 1.0) / height))  # fmt: skip
-            scale_bar(figure, bar, _COLOURS, 0, most, size=6)
+            place = (x / width, top / height, side / width, tall / height)
+            most = _show(figure, place, pictures[name], "NW")
+            write(figure, x / width, (top + tall + 0.05) / height, f"{name} {_shape(maps[name])}", 8)
+            bar = min(tall, 1.0)
+            place = ((x + side + 0.08) / width, (top + tall - bar) / height, 0.08 / width, bar / height)
+            scale_bar(figure, place, _COLOURS, 0, most, size=6)
         top -= max(1.0 - tall, 0)
     return figure
 
@@ -51,10 +54,9 @@ def layer_maps(image: NDArray[np.uint8], layer: NDArray[np.float32], heading: st
     figure = new_figure(SMALL, SMALL, heading)
     picture = _mosaic(layer)
     high = picture.shape[0] > 0.7 * picture.shape[1]
-    draw_image(figure.add_axes((0.01, 0.65, 0.22, 0.22)), image)
-    axes = figure.add_axes((0.25, 0.01, 0.74, 0.81) if high else (0.01, 0.01, 0.98, 0.62), anchor="NE")
-    most = _show(axes, picture)
-    figure.text(0.99, 0.905, f"{_shape(layer)}, 0 to {most:.2g}", ha="right", va="top", fontsize=8, color=INK)
+    Panel(figure, fitted((0.01, 0.65, 0.22, 0.22), figure, image.shape, "C")).image(in_grey(image))
+    most = _show(figure, (0.25, 0.01, 0.74, 0.81) if high else (0.01, 0.01, 0.98, 0.62), picture, "NE")
+    write(figure, 0.99, 0.905, f"{_shape(layer)}, 0 to {most:.2g}", 8, ha="right", va="top")
     return figure
 
 
@@ -65,10 +67,10 @@ def _mosaic(layer: NDArray[np.float32]) -> NDArray[np.float32]:
     return mosaic(layer.transpose(2, 0, 1), columns)
 
 
-def _show(axes: Axes, picture: NDArray[np.float32]) -> float:
+def _show(figure: Figure, place: Place, picture: NDArray[np.float32], anchor: Literal["NW", "NE"]) -> float:
     """Draws the maps on their common scale; returns its upper end, which one value in 200 is above."""
     most = float(np.nanquantile(picture, 0.995)) or float(np.nanmax(picture)) or 1.0
-    bare(axes).imshow(picture, cmap=_COLOURS, vmin=0, vmax=most, interpolation="nearest")
+    Panel(figure, fitted(place, figure, picture.shape, anchor)).image(coloured(picture, _COLOURS, 0, most))
     return most
 
 

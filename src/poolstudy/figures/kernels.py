@@ -2,15 +2,15 @@
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from poolstudy.figures.style import INK, SMALL, bare, mosaic, new_figure, scale_bar
+from poolstudy.figures.panel import Panel, Place, coloured, fitted, scale_bar
+from poolstudy.figures.style import SMALL, mosaic, new_figure, write
 from poolstudy.model import Weights
 
 Array = NDArray[np.float32]
-_COLOURS = colormaps["RdBu_r"].with_extremes(bad="white")
+WEIGHTS = colormaps["RdBu_r"].with_extremes(bad="white")
 # How many are drawn: tiles of a first convolution; filters, and input channels, of a later one; and at 256 pixels.
 _MOST_TILES, _MOST_LINES = 512, 64
 _SMALL_TILES, _SMALL_LINES = 64, 12
@@ -38,11 +38,10 @@ def kernels(untrained: Weights, trained: Weights, limit: float, heading: str) ->
         top -= margin + tall
         for place, (caption, picture) in enumerate(line):
             x = left + place * (side + gap)
-            axes = figure.add_axes((x / full, top / height, side / full, tall / height))
-            _show(axes, picture, limit)
-            axes.set_title(caption, fontsize=8, loc="left", color=INK, pad=3)
-    bar = figure.add_axes(((full - 0.5) / full, 1 - 1.6 / height, 0.1 / full, 1.1 / height))
-    scale_bar(figure, bar, _COLOURS, -limit, limit)
+            _show(figure, (x / full, top / height, side / full, tall / height), picture, limit)
+            write(figure, x / full, (top + tall + 0.05) / height, caption, 8)
+    bar = ((full - 0.5) / full, 1 - 1.6 / height, 0.1 / full, 1.1 / height)
+    scale_bar(figure, bar, WEIGHTS, -limit, limit, size=7)
     return figure
 
 
@@ -65,11 +64,12 @@ def layer_kernels(name: str, untrained: Weights, trained: Weights, limit: float,
     flat = kernel.shape[2] == 1
     most = _SMALL_TILES if flat else _SMALL_LINES
     places = _STACKED if flat else _BESIDE
-    figure.text(0.5, 0.91, _caption("", kernel, most), ha="center", va="top", fontsize=8, color=INK)
+    write(figure, 0.5, 0.91, _caption("", kernel, most), 8, ha="center", va="top")
     for place, label, weights in zip(places, ("untrained", "trained"), (untrained, trained), strict=True):
-        axes = figure.add_axes(place, anchor="N")
-        _show(axes, _picture(weights[name], most, columns=8 if kernel.shape[3] <= 32 else 16), limit)
-        axes.set_title(label, fontsize=8, color=INK, pad=2)
+        picture = _picture(weights[name], most, columns=8 if kernel.shape[3] <= 32 else 16)
+        left, bottom, width, tall = fitted(place, figure, picture.shape, "N")
+        _show(figure, (left, bottom, width, tall), picture, limit)
+        write(figure, left + width / 2, bottom + tall + 0.01, label, 8, ha="center")
     return figure
 
 
@@ -101,5 +101,5 @@ def _picture(kernel: Array, most: int, columns: int) -> Array:
     return np.pad(picture, ((0, 0), (0, max(0, least - picture.shape[1]))), constant_values=np.nan)
 
 
-def _show(axes: Axes, picture: Array, limit: float) -> None:
-    bare(axes).imshow(picture, cmap=_COLOURS, vmin=-limit, vmax=limit, interpolation="nearest")
+def _show(figure: Figure, place: Place, picture: Array, limit: float) -> None:
+    Panel(figure, place).image(coloured(picture, WEIGHTS, -limit, limit))

@@ -4,7 +4,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from poolstudy.figures.style import COLOURS, INK, SMALL, draw_image, new_figure, readable
+from poolstudy.colours import COLOURS
+from poolstudy.figures.panel import Panel
+from poolstudy.figures.style import SMALL, in_grey, new_figure, readable, write
 from poolstudy.space import Pooling
 
 
@@ -35,7 +37,7 @@ def mistakes(
     """
     figure = new_figure(8.0, 6.7, heading)
     told = "the true class, and below it what the image is taken for, with what probability"
-    figure.text(0.5, 0.955, told, ha="center", va="top", fontsize=8, color=INK)
+    write(figure, 0.5, 0.955, told, 8, ha="center", va="top")
     worst = most_wrong(labels, probabilities, 24)
     captions = [
         (true, f"{taken} {probabilities[index].max():.2f}")
@@ -88,23 +90,20 @@ def _grid(
 ) -> None:
     """Images in a grid below `top` (a share of the height), two lines of `size` points above each."""
     if not captions:
-        figure.text(0.5, 0.5, "every validation image is right", ha="center", fontsize=10, color=INK)
+        write(figure, 0.5, 0.5, "every validation image is right", 10, ha="center")
         return
     line = size * 1.3 / 72 / figure.get_figheight()
     width, height = 1 / columns, top / rows
     side = images.shape[1]
-    # One picture for all of them, with room for the lines: a pair of axes for each would take most of the time.
+    # One picture for all of them, with room for the lines.
     tall = round(side * height / (height - 2.5 * line))
     wide = max(side, round(tall * (width * figure.get_figwidth()) / (height * figure.get_figheight())))
-    paper = 255 if images.shape[-1] == 3 else 0
-    sheet = np.full((rows * tall, columns * wide, images.shape[-1]), paper, np.uint8)
+    sheet = np.full((rows * tall, columns * wide, 3), 255, np.uint8)
     for place, (image, (true, taken)) in enumerate(zip(images, captions, strict=True)):
         row, column = divmod(place, columns)
         y, x = (row + 1) * tall - side, column * wide + (wide - side) // 2
-        sheet[y : y + side, x : x + side] = image
+        sheet[y : y + side, x : x + side] = in_grey(image)
         middle, above = (column + 0.5) * width, top - row * height
-        figure.text(middle, above - line, true, ha="center", fontsize=size, color=INK, parse_math=False)
-        figure.text(middle, above - 2 * line, taken, ha="center", fontsize=size, color=colour, parse_math=False)
-    axes = figure.add_axes((0, 0, 1, top), zorder=-1)
-    draw_image(axes, sheet)
-    axes.set_aspect("auto")
+        write(figure, middle, above - line, true, size, ha="center")
+        write(figure, middle, above - 2 * line, taken, size, colour, ha="center")
+    Panel(figure, (0, 0, 1, top)).image(sheet)

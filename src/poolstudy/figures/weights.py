@@ -1,14 +1,13 @@
 """Histograms of a network's weights, untrained beside trained, on shared bins."""
 
-import math
-
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.patches import StepPatch
 from numpy.typing import NDArray
 
-from poolstudy.figures.style import COLOURS, GREY_INK, INK, NEUTRAL, SMALL, new_figure, plain
+from poolstudy.colours import COLOURS
+from poolstudy.figures.panel import Panel, Place, ticks
+from poolstudy.figures.style import GREY_INK, NEUTRAL, SMALL, new_figure, write
 from poolstudy.model import Weights
 from poolstudy.space import Pooling
 
@@ -17,45 +16,49 @@ _BINS = 41
 
 def weights_histogram(untrained: Weights, trained: Weights, pooling: Pooling, heading: str) -> Figure:
     """One panel per weight of the network, kernels and biases."""
-    columns = 2
-    rows = math.ceil(len(trained) / columns)
-    height = 0.7 + 1.6 * rows
+    rows = -(-len(trained) // 2)
+    height = 0.5 + 1.65 * rows
     figure = new_figure(6.4, height, heading)
-    figure.subplots_adjust(left=0.1, right=0.98, top=1 - 0.45 / height, bottom=0.4 / height, wspace=0.2, hspace=0.5)
-    panels = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, name in zip(panels, trained, strict=False):
-        _histogram(plain(axes, 8), untrained[name], trained[name], COLOURS[pooling], size=7)
+    for index, name in enumerate(trained):
+        row, column = divmod(index, 2)
+        left, bottom = 0.1 + 0.475 * column, (height - 0.03 - 1.65 * (row + 1)) / height
         shape = " x ".join(map(str, trained[name].shape))
-        axes.set_title(f"{name.replace('/', ' ')} ({shape})", fontsize=8, loc="left", color=INK)
-    figure.text(0.54, 0.08 / height, "weight", ha="center", fontsize=8, color=INK)
-    figure.text(0.008, 0.5, "count", va="center", rotation=90, fontsize=8, color=INK)
+        write(figure, left, bottom + 1.2 / height, f"{name.replace('/', ' ')} ({shape})", 8)
+        place = (left, bottom, 0.405, 1.13 / height)
+        _histogram(figure, place, untrained[name], trained[name], COLOURS[pooling], size=7)
+    write(figure, 0.54, 0.06 / height, "weight", 8, ha="center")
+    write(figure, 0.008, 0.5, "count", 8, va="center", rotation=90)
     return figure
 
 
 def layer_histogram(name: str, untrained: Weights, trained: Weights, pooling: Pooling, heading: str) -> Figure:
     """One weight alone, drawn to be read at 256 pixels."""
     figure = new_figure(SMALL, SMALL, heading)
-    figure.subplots_adjust(left=0.18, right=0.97, top=0.91, bottom=0.14)
-    axes = plain(figure.subplots(), 9)
-    _histogram(axes, untrained[name], trained[name], COLOURS[pooling], size=8)
-    axes.set_xlabel("weight", fontsize=9)
-    axes.set_ylabel("count", fontsize=9)
+    _histogram(figure, (0.18, 0.15, 0.79, 0.76), untrained[name], trained[name], COLOURS[pooling], size=8)
+    write(figure, 0.575, 0.015, "weight", 9, ha="center")
+    write(figure, 0.01, 0.53, "count", 9, va="center", rotation=90)
     return figure
 
 
 def _histogram(
-    axes: Axes, untrained: NDArray[np.float32], trained: NDArray[np.float32], colour: str, size: float
+    figure: Figure,
+    place: Place,
+    untrained: NDArray[np.float32],
+    trained: NDArray[np.float32],
+    colour: str,
+    size: float,
 ) -> None:
     bins = _shared_bins(untrained, trained)
-    axes.hist(untrained.ravel(), bins=bins, color=NEUTRAL, histtype="stepfilled", alpha=0.45)
-    axes.hist(trained.ravel(), bins=bins, color=colour, histtype="step", linewidth=1.6)
-    # Texts, no legend: it would take as long as the histogram.
-    for x, name, values, ink in ((0.27, "untrained", untrained, GREY_INK), (0.73, "trained", trained, colour)):
-        text = f"{name}\n{values.mean():+.3f} ± {values.std():.3f}"
-        axes.text(x, 0.99, text, ha="center", va="top", fontsize=size, color=ink, transform=axes.transAxes)
-    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.yaxis.set_major_formatter(EngFormatter(sep=""))  # 150k: the label stays on the page
-    axes.set_ylim(top=axes.get_ylim()[1] * 1.4)  # room for the texts above the bars
+    before, after = (np.histogram(values, bins)[0] for values in (untrained, trained))
+    top = 1.5 * max(before.max(), after.max())  # room for the texts above the bars
+    panel = Panel(figure, place, (1.06 * bins[0], 1.06 * bins[-1]), (0, top))
+    panel.scales(size, x_ticks=ticks(*panel.x, 5), y_ticks=ticks(0, top, 4, whole=True), counts=True)
+    panel.add(StepPatch(before, bins, color=NEUTRAL, alpha=0.45, linewidth=0))
+    panel.add(StepPatch(after, bins, edgecolor=colour, fill=False, linewidth=1.6, zorder=2))
+    for share, name, values, ink in ((0.27, "untrained", untrained, GREY_INK), (0.73, "trained", trained, colour)):
+        x = panel.x[0] + share * (panel.x[1] - panel.x[0])
+        text = f"{name}\n{values.mean():+.3f} ± {values.std():.3f}".replace("-", "−")
+        panel.text(x, 0.99 * top, text, size, ink, ha="center", va="top")
 
 
 def _shared_bins(*arrays: NDArray[np.float32]) -> list[float]:

@@ -7,7 +7,6 @@ Every attempt at a slot is one Optuna trial; its user attributes are `ledger` (s
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
@@ -15,12 +14,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from poolstudy.config import StudyConfig
 from poolstudy.errors import StudyMismatch
-from poolstudy.records import DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of, trial_name
+from poolstudy.records import Attempt, DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of
+from poolstudy.search.attempts import LATE_RUN, Settled, attempt_of, late_runs, spec_of, state_of
 from poolstudy.search.parts import STORE_ERRORS, open_study, sampler_of, suggest
 from poolstudy.search.ranking import Ranking
 from poolstudy.space import HyperParameters, Value
 
-__all__ = ["STORE_ERRORS", "Attempt", "Search"]
+__all__ = ["STORE_ERRORS", "Attempt", "Search", "late_runs"]
 
 _STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -31,21 +31,6 @@ _STATES: dict[State, TrialState] = {
 }
 _SETTLED = ("complete", "pruned", "failed")  # a slot whose last attempt ended so is not tried again
 _DUPLICATES_IN_A_ROW = 10  # then an unseen configuration is drawn at random
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One try at a slot; `number` is its Optuna trial, `retry` 0 for the first try."""
-
-    number: int
-    slot: int
-    retry: int
-    spec: TrialSpec
-
-    @property
-    def name(self) -> str:
-        """The run's name in MLflow."""
-        return trial_name(self.slot, self.retry)
 
 
 class Search:
@@ -75,6 +60,7 @@ class Search:
         self._again: set[int] = set()  # the slots that may have to be tried again
         self._ended = Ranking(maximize=config.study.objective.direction == "maximize")
         self._plan = self._planned_order()
+        self._late_runs = late_runs(self._study)
         self._read()
 
     # What the study is
@@ -107,36 +93,33 @@ class Search:
                 self._remember(ledger["slot"], trial)
                 if ledger["retry"] == 0:
                     self._asks += 1
-                    self._seen[_spec(trial).hyperparameters] = ledger["slot"]
+                    self._seen[spec_of(trial).hyperparameters] = ledger["slot"]
 
     # After an interruption
 
-    def unfinished(self) -> Iterator[tuple[Attempt, str | None]]:
-        """Attempts that were left open, and their runs if they are known; each is to be settled by `end`.
+    def unfinished(self) -> Iterator[Attempt]:
+        """Attempts that were left open; each is to be settled by `end`.
 
         Trials that never became an attempt are closed on the way.
         """
         while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             self._study.ask()  # queued for an attempt that was never made
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if ledger := trial.user_attrs.get("ledger"):
-                attempt = Attempt(trial.number, ledger["slot"], ledger["retry"], _spec(trial))
-                yield attempt, trial.user_attrs.get("run_id")
+            if "ledger" in trial.user_attrs:
+                yield attempt_of(trial)
             elif "duplicate_of" in trial.user_attrs:
                 original = self._frozen(trial.user_attrs["duplicate_of"])
                 self._settle_duplicate(trial.number, original.user_attrs["ledger"]["slot"])
             else:
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
-    def settled(self) -> dict[str, tuple[Attempt, State, str]]:
-        """Every attempt that has ended and has a run: by the run's ID, with its state and the reason for it."""
-        found: dict[str, tuple[Attempt, State, str]] = {}
-        for trial in self._study.get_trials(deepcopy=False):
-            ledger, state = trial.user_attrs.get("ledger"), _state(trial)
-            if ledger and state and "run_id" in trial.user_attrs:
-                attempt = Attempt(trial.number, ledger["slot"], ledger["retry"], _spec(trial))
-                found[trial.user_attrs["run_id"]] = attempt, state, trial.user_attrs.get("reason", "")
-        return found
+    def settled(self) -> Iterator[Settled]:
+        """Every attempt that has ended."""
+        for trials in self._slots.values():
+            for trial in trials:
+                if state := state_of(trial):
+                    reason = str(trial.user_attrs.get("reason", ""))
+                    yield Settled(attempt_of(trial), state, reason, self._run_id(trial))
 
     # Asking
 
@@ -156,11 +139,11 @@ class Search:
 
     def tries_again(self, slot: int, retries: int) -> bool:
         """Whether a slot, as it stands, is to be tried again."""
-        states = [_state(trial) for trial in self._slots[slot]]
+        states = [state_of(trial) for trial in self._slots[slot]]
         return states[-1] == "interrupted" or (states[-1] == "lost" and states.count("lost") <= retries)
 
     def _retry(self, slot: int, trials: list[FrozenTrial]) -> Attempt:
-        spec = _spec(trials[0])
+        spec = spec_of(trials[0])
         ledger = {"slot": slot, "retry": len(trials), "spec": spec.model_dump(mode="json")}
         self._study.enqueue_trial(trials[0].params, user_attrs={"ledger": ledger})
         trial = self._study.ask()
@@ -234,7 +217,7 @@ class Search:
     def _opened(self, trial: optuna.Trial, slot: int, retry: int, spec: TrialSpec) -> Attempt:
         self._live[trial.number] = trial
         self._remember(slot, self._frozen(trial.number))
-        return Attempt(trial.number, slot, retry, spec)
+        return Attempt(number=trial.number, slot=slot, retry=retry, spec=spec)
 
     # Duplicates
 
@@ -242,7 +225,7 @@ class Search:
         self._duplicates_in_a_row += 1
         slot = self._seen[hyperparameters]
         trial.set_user_attr("duplicate_of", self._slots[slot][0].number)
-        if _state(self._slots[slot][-1]) in _SETTLED:
+        if state_of(self._slots[slot][-1]) in _SETTLED:
             self._settle_duplicate(trial.number, slot)
         else:  # it runs, or will again
             self._waiting_duplicates.append((trial.number, slot))
@@ -265,8 +248,21 @@ class Search:
     # While an attempt runs, and when it ends
 
     def opened_run(self, attempt: Attempt, run_id: str) -> None:
-        """Notes the attempt's run in MLflow."""
-        self._note(attempt.number, "run_id", run_id)
+        """Notes the attempt's run in MLflow: at its trial, or at the study if the trial has ended.
+
+        Optuna leaves a trial alone that has ended; a run is opened so late while the tracking server is away.
+        """
+        try:
+            self._note(attempt.number, "run_id", run_id)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            self._study.set_user_attr(f"{LATE_RUN}{attempt.number}", run_id)
+            self._late_runs[attempt.number] = run_id
+            if attempt.slot in self._ended and self._slots[attempt.slot][-1].number == attempt.number:
+                self._ended[attempt.slot] = self._ended[attempt.slot].model_copy(update={"run_id": run_id})
+
+    def run_of(self, attempt: Attempt) -> str:
+        """The attempt's run in MLflow as it was noted; empty where none was."""
+        return self._run_id(self._frozen(attempt.number))
 
     def report(self, number: int, record: EpochRecord) -> bool:
         """Notes an epoch; answers whether to prune the trial. After its last epoch there is nothing to save."""
@@ -301,23 +297,26 @@ class Search:
 
     def failed(self) -> tuple[int, str] | None:
         """How many slots failed or were given up, and the last reason; None where none did."""
-        last = [trials[-1] for trials in self._slots.values() if _state(trials[-1]) in ("failed", "lost")]
+        last = [trials[-1] for trials in self._slots.values() if state_of(trials[-1]) in ("failed", "lost")]
         return (len(last), str(last[-1].user_attrs.get("reason", "unknown"))) if last else None
 
     def _remember(self, slot: int, trial: FrozenTrial) -> None:
         """Takes note of an attempt as it stands now; it is the last of its slot."""
         trials = self._slots.setdefault(slot, [])
         trials[:] = [other for other in trials if other.number != trial.number] + [trial]
-        state = _state(trial)
+        state = state_of(trial)
         (self._again.add if state in ("lost", "interrupted") else self._again.discard)(slot)
         if state in ("complete", "pruned"):
             self._ended[slot] = Ended(
                 slot=slot,
                 state=state,
                 objective=trial.user_attrs["objective"],
-                run_id=trial.user_attrs.get("run_id", ""),
-                hyperparameters=_spec(trial).hyperparameters,
+                run_id=self._run_id(trial),
+                hyperparameters=spec_of(trial).hyperparameters,
             )
+
+    def _run_id(self, trial: FrozenTrial) -> str:
+        return self._late_runs.get(trial.number) or str(trial.user_attrs.get("run_id", ""))
 
     # Optuna lets a trial be read and annotated by its number through the storage only.
 
@@ -329,12 +328,3 @@ class Search:
 
     def _note(self, number: int, key: str, value: object) -> None:
         self._study._storage.set_trial_user_attr(self._trial_id(number), key, value)
-
-
-def _spec(trial: FrozenTrial) -> TrialSpec:
-    return TrialSpec.model_validate(trial.user_attrs["ledger"]["spec"])
-
-
-def _state(trial: FrozenTrial) -> State | None:
-    state: State | None = trial.user_attrs.get("state")
-    return state if trial.state.is_finished() else None

@@ -12,6 +12,7 @@ from poolstudy.errors import StoreError, one_line
 from poolstudy.lock import made_once
 from poolstudy.space import Choices, FloatRange, IntRange, SearchSpace, Value
 
+_PATIENCE = 20  # seconds for another program that holds the database, as MLflow has it
 STORE_ERRORS = (sqlite3.Error, SQLAlchemyError, optuna.exceptions.StorageInternalError)
 """What Optuna's storage raises when it cannot be read or written."""
 
@@ -50,7 +51,7 @@ def count(database: Path) -> tuple[int, int]:
 
 
 def storage_of(database: Path) -> optuna.storages.RDBStorage:
-    return optuna.storages.RDBStorage(f"sqlite:///{database}", engine_kwargs={"connect_args": {"timeout": 60}})
+    return optuna.storages.RDBStorage(f"sqlite:///{database}", engine_kwargs={"connect_args": {"timeout": _PATIENCE}})
 
 
 def sampler_of(config: StudyConfig, seed: int) -> optuna.samplers.BaseSampler:

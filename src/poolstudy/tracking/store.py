@@ -1,9 +1,12 @@
 """Where MLflow's store is, and its database, made once and whole."""
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -12,15 +15,75 @@ from sqlalchemy.exc import SQLAlchemyError
 from poolstudy.errors import StoreError
 from poolstudy.lock import made_once
 
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # each file of some kilobytes would have one
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+_ENVIRONMENT = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # each file of some kilobytes would have one
+    # MLflow's client waits 120 s for an answer and repeats a call 7 times. Here it fails soon: delivery.py goes on.
+    _RETRIES: "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+for _name, _value in _ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 SQLITE = "sqlite:///"
 RUN_ONE = "run one first (make study)"
 
+_SERVER_ERROR = 500
+_PASSING = (408, 429)  # a request timed out, too many requests
+
 STORE_ERRORS = (MlflowException, SQLAlchemyError)
 """What MLflow raises when its store cannot be read or written."""
+
+
+@contextlib.contextmanager
+def once() -> Iterator[None]:
+    """While the block lasts, MLflow's client repeats no call: a creation that is repeated can make two of one."""
+    before = os.environ[_RETRIES]
+    os.environ[_RETRIES] = "0"
+    try:
+        yield
+    finally:
+        os.environ[_RETRIES] = before
+
+
+class Watched:
+    """A folder that somebody may delete while it is written; MLflow makes it anew without a word."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._held: int | None = None
+
+    def was_deleted(self) -> bool:
+        """Whether it was since the last call, though it may be there again."""
+        if self._held is None:
+            with contextlib.suppress(OSError):
+                self._held = os.open(self.folder, os.O_RDONLY)  # while it is open, no other folder gets its number
+            return False
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(self._held), self.folder.stat()):
+                return False
+        os.close(self._held)
+        self._held = None
+        return True
+
+
+def is_away(uri: str, error: Exception) -> bool:
+    """Whether a store that answered with this error may answer otherwise in a while.
+
+    So does a server that is not there, is slow, or has trouble of its own (5xx), and a database that another
+    program holds. A full disk, a file that cannot be written or is damaged, and a plain no do not pass.
+    """
+    if uri.startswith(SQLITE):
+        return isinstance(error, STORE_ERRORS) and "database is locked" in str(error)
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return error.response.status_code in _PASSING or error.response.status_code >= _SERVER_ERROR
+    if isinstance(error, MlflowException):
+        status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+        return status in _PASSING or status >= _SERVER_ERROR
+    return isinstance(error, requests.RequestException)
 
 
 def resolved_uri(uri: str, root: Path) -> str:

@@ -3,8 +3,11 @@
 import getpass
 import json
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -12,12 +15,15 @@ from typing import Any, Literal, cast
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.tracking.multimedia import compress_image_size
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 from PIL import Image
 
-from poolstudy.errors import StoreError, one_line
+from poolstudy.colours import shade
+from poolstudy.errors import StoreError, cause
 from poolstudy.records import EpochRecord, State, TrialResult, TrialSpec
 from poolstudy.tracking.found import search
-from poolstudy.tracking.store import SQLITE, STORE_ERRORS, make_database, resolved_uri
+from poolstudy.tracking.store import SQLITE, STORE_ERRORS, Watched, is_away, make_database, once, resolved_uri
 
 Kind = Literal["study", "trial", "reproduction"]
 STATUS: dict[State, str] = {
@@ -28,6 +34,7 @@ STATUS: dict[State, str] = {
     "interrupted": "KILLED",
 }
 """MLflow's status of a run by its `poolstudy.state`."""
+_BATCH = 1000  # metrics that MLflow takes in one call
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,9 @@ class Tracker:
         study: name of the study, and of its MLflow experiment.
         restore: bring the experiment back, with all its runs, if it was deleted.
 
+    Attributes:
+        artifacts: the folder of this study's artifacts; None where a server keeps them.
+
     Raises:
         StoreError: the store cannot be used.
     """
@@ -65,12 +75,17 @@ class Tracker:
                 make_database(self.uri, folder)
             self._client = MlflowClient(self.uri)
             self.experiment_id = self._experiment((folder / study).as_uri() if local else None, restore)
+            self.artifacts = Watched(folder / study) if local else None
         except (OSError, ImportError, *STORE_ERRORS) as error:
             raise StoreError(
-                f"MLflow's store {uri} cannot be used ({one_line(error)})",
+                f"MLflow's store {uri} cannot be used ({cause(error)})",
                 "a store that can be written",
-                "mend it, or name another by tracking.uri",
+                "start or mend it, or name another by tracking.uri",
             ) from None
+
+    def is_away(self, error: Exception) -> bool:
+        """Whether the store may answer later what it answered with this error."""
+        return is_away(self.uri, error)
 
     def _experiment(self, location: str | None, restore: bool) -> str:
         found = self._client.get_experiment_by_name(self._study)
@@ -98,19 +113,37 @@ class Tracker:
         Args:
             patch: what the code holds beyond its commit.
         """
-        return self._open("trial", name, spec, {"poolstudy.attempt": str(retry)}, patch)
+        run_id = self.create_trial(spec, name, retry)
+        self.describe(run_id, spec, patch)
+        return run_id
+
+    def create_trial(self, spec: TrialSpec, name: str, retry: int, began_at: int | None = None) -> str:
+        """A new run for an attempt that began at this millisecond, or now. Returns its ID."""
+        return self._create("trial", name, _trial_tags(spec) | {"poolstudy.attempt": str(retry)}, began_at)
+
+    def find_trial(self, spec: TrialSpec, retry: int) -> str | None:
+        """The open run of an attempt whose creation was never answered; None where there is none."""
+        return next(self._open_runs(spec, retry), None)
+
+    def delete_doubles(self, run_id: str, spec: TrialSpec, retry: int) -> None:
+        """Deletes every other open run of an attempt."""
+        for other in list(self._open_runs(spec, retry)):
+            if other != run_id:
+                self._client.delete_run(other)
+
+    def _open_runs(self, spec: TrialSpec, retry: int) -> Iterator[str]:
+        tags = _trial_tags(spec) | {"poolstudy.attempt": str(retry)}
+        own = "".join(f" and tags.`{key}` = '{value}'" for key, value in tags.items())
+        return (run.run_id for run in self.runs("trial", running=True, condition=own))
 
     def open_reproduction(self, spec: TrialSpec, name: str, original: str, patch: str = "") -> str:
         """A new run that is to be compared with the run `original`. Returns its ID."""
-        return self._open("reproduction", name, spec, {"poolstudy.reproduces": original}, patch)
+        run_id = self._create("reproduction", name, _trial_tags(spec) | {"poolstudy.reproduces": original})
+        self.describe(run_id, spec, patch)
+        return run_id
 
-    def _open(self, kind: Kind, name: str, spec: TrialSpec, own: Mapping[str, str], patch: str) -> str:
-        tags = {
-            "poolstudy.trial": str(spec.slot),
-            "poolstudy.spec_digest": spec.digest,
-            "poolstudy.data_digest": spec.data.digest,
-        }
-        run_id = self._create(kind, name, {**tags, **own})
+    def describe(self, run_id: str, spec: TrialSpec, patch: str = "") -> None:
+        """Writes what a run is about to train. Like everything here but a new run, it may be done twice."""
         values = spec.hyperparameters.flat() | {
             "epochs": spec.training.epochs,
             "patience": spec.training.patience,
@@ -120,9 +153,8 @@ class Tracker:
         self._client.log_text(run_id, json.dumps(spec.model_dump(mode="json"), indent=2) + "\n", "spec.json")
         if patch:
             self._client.log_text(run_id, patch, "code.patch")
-        return run_id
 
-    def _create(self, kind: Kind, name: str, tags: Mapping[str, str]) -> str:
+    def _create(self, kind: Kind, name: str, tags: Mapping[str, str], began_at: int | None = None) -> str:
         common = {
             "poolstudy.kind": kind,
             "poolstudy.study": self._study,
@@ -130,13 +162,25 @@ class Tracker:
             "mlflow.user": _user(),
             "mlflow.source.name": "poolstudy",
         }
-        return str(self._client.create_run(self.experiment_id, tags={**common, **tags}, run_name=name).info.run_id)
+        tags = {**common, **tags}
+        with once():
+            run = self._client.create_run(self.experiment_id, start_time=began_at, tags=tags, run_name=name)
+        return str(run.info.run_id)
 
     def log_epoch(self, run_id: str, record: EpochRecord) -> None:
-        """The metrics of one epoch; the step is the epoch."""
-        values = record.model_dump(exclude={"epoch"})
-        values["epoch_seconds"] = values.pop("seconds")
-        self._log_metrics(run_id, values, record.epoch)
+        """The metrics of an epoch that has just ended; the step is the epoch."""
+        self.log_epochs(run_id, [(_now(), record, {})])
+
+    def log_epochs(self, run_id: str, epochs: Sequence[tuple[int, EpochRecord, Mapping[str, float]]]) -> None:
+        """The metrics of epochs and the milliseconds at which they ended; the same again is no second point."""
+        points = []
+        for ended_at, record, system in epochs:
+            values = record.model_dump(exclude={"epoch"})
+            values["epoch_seconds"] = values.pop("seconds")
+            values |= system
+            points += [Metric(key, value, ended_at, record.epoch) for key, value in values.items()]
+        for first in range(0, len(points), _BATCH):
+            self._client.log_batch(run_id, metrics=points[first : first + _BATCH])
 
     def log_files(self, run_id: str, folder: Path, pattern: str = "*") -> None:
         """The files at the root of a trial's folder that fit the pattern."""
@@ -144,23 +188,34 @@ class Tracker:
             if path.is_file() and not path.name.startswith("."):  # what a process that died was writing
                 self._client.log_artifact(run_id, str(path))
 
-    def log_images(self, run_id: str, images: Path) -> None:
-        """The pictures <key>.png in a folder, by their keys, for the grids of the chart view; each once."""
-        paths = sorted(images.glob("**/[!.]*.png"))
-        logged = self._logged_images(run_id) if paths else set()
-        for path in paths:
-            key = path.relative_to(images).with_suffix("").as_posix()
-            if key not in logged:
-                with Image.open(path) as image:
-                    self._client.log_image(run_id, image, key=key, step=0)
+    def log_images(self, run_id: str, images: Path, drawn_at: int) -> None:
+        """The pictures <key>.png in a folder, by their keys, for the grids of the chart view.
 
-    def _logged_images(self, run_id: str) -> set[str]:
-        """Keys of the images that a run has whole; MLflow writes <key, with ~ for />+step+0+…+compressed.webp."""
-        names = [Path(one.path).name for one in self._client.list_artifacts(run_id, "images")]
-        return {name.split("+step+")[0].replace("~", "/") for name in names if name.endswith(".webp")}
+        As MLflow's `log_image`, which gives every call a file name of its own: here the same picture has the same one.
+        """
+        paths = sorted(images.glob("**/[!.]*.png"))
+        if not paths:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for path in paths:
+                key = path.relative_to(images).with_suffix("").as_posix()
+                unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{run_id} {key}")
+                stem = f"{key.replace('/', '~')}+step+0+timestamp+{drawn_at}+{unique}"
+                shutil.copyfile(path, Path(folder) / f"{stem}.png")
+                with Image.open(path) as image:
+                    compress_image_size(image).save(Path(folder) / f"{stem}+compressed.webp")
+            self._client.log_artifacts(run_id, folder, "images")
+        self._client.set_tag(run_id, MLFLOW_LOGGED_IMAGES, True)
 
     def close_trial(
-        self, run_id: str, state: State, *, result: TrialResult | None = None, reason: str = "", pictures: str = ""
+        self,
+        run_id: str,
+        state: State,
+        *,
+        result: TrialResult | None = None,
+        reason: str = "",
+        pictures: str = "",
+        ended_at: int | None = None,
     ) -> None:
         """Ends a run: its state is its last word, so a run that has one has everything else.
 
@@ -168,19 +223,21 @@ class Tracker:
             result: what it reached; a failed trial's best values are no metrics, so that none ranks by them.
             reason: why it ended so.
             pictures: why it has none, if it should.
+            ended_at: the millisecond at which it did; now, if left out.
         """
+        ended_at = ended_at or _now()
         tags: dict[str, str] = {"poolstudy.state": state}
         if pictures:
             tags["poolstudy.pictures"] = pictures[:500]
         if result is not None:
             if state in ("complete", "pruned"):
-                self._log_metrics(run_id, result.metrics(), 0)
+                self._log_metrics(run_id, result.metrics(), ended_at)
             tags["poolstudy.stop_reason"] = result.stop_reason
             tags["poolstudy.weights_digest"] = result.weights_digest
             tags["poolstudy.untrained_digest"] = result.untrained_digest
         if reason:
             tags["poolstudy.reason"] = reason[:500]
-        self._close(run_id, STATUS[state], tags)
+        self._close(run_id, STATUS[state], tags, ended_at)
 
     def close_reproduction(self, run_id: str, state: State, verdict: str) -> None:
         """Ends a reproduction with its verdict: "identical", "equivalent", "different", or none."""
@@ -189,21 +246,24 @@ class Tracker:
 
     def close_study(self, run_id: str, state: State, metrics: Mapping[str, float]) -> None:
         """Ends the study's own run, until it goes on."""
-        self._log_metrics(run_id, metrics, 0)
+        self._log_metrics(run_id, metrics, _now())
         self._close(run_id, STATUS[state], {"poolstudy.state": state})
 
-    def _close(self, run_id: str, status: str, tags: Mapping[str, str]) -> None:
+    def _close(self, run_id: str, status: str, tags: Mapping[str, str], ended_at: int | None = None) -> None:
         self._client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-        self._client.set_terminated(run_id, status)
+        self._client.set_terminated(run_id, status, ended_at)
 
-    def _log_metrics(self, run_id: str, values: Mapping[str, float], step: int) -> None:
-        now = int(time.time() * 1000)
-        self._client.log_batch(run_id, metrics=[Metric(key, value, now, step) for key, value in values.items()])
+    def _log_metrics(self, run_id: str, values: Mapping[str, float], at: int) -> None:
+        self._client.log_batch(run_id, metrics=[Metric(key, value, at, 0) for key, value in values.items()])
 
-    def runs(self, kind: Kind, running: bool = False) -> Iterator[TrackedRun]:
-        """The study's runs of a kind, oldest first; with `running` only those not ended."""
-        condition = f"tags.`poolstudy.kind` = '{kind}'" + (" and attributes.status = 'RUNNING'" if running else "")
-        found = search(self._client, [self.experiment_id], condition, ["attributes.start_time"])
+    def runs(self, kind: Kind, running: bool = False, condition: str = "") -> Iterator[TrackedRun]:
+        """The study's runs of a kind, oldest first; with `running` only those not ended.
+
+        Args:
+            condition: a further one, " and …", in MLflow's words.
+        """
+        which = f"tags.`poolstudy.kind` = '{kind}'" + (" and attributes.status = 'RUNNING'" if running else "")
+        found = search(self._client, [self.experiment_id], which + condition, ["attributes.start_time"])
         return (_tracked(run) for run in found)
 
     def get(self, run_id: str) -> TrackedRun | None:
@@ -222,6 +282,24 @@ class Tracker:
         MLflow does not document this; a browser test holds it.
         """
         self._client.set_experiment_tag(self.experiment_id, f"mlflow.sharedViewState.{key}", json.dumps(view))
+
+    def annotate(self, note: str) -> None:
+        """The experiment's description, in Markdown; one that is there stays, since a person may have written it."""
+        if "mlflow.note.content" not in self._client.get_experiment(self.experiment_id).tags:
+            self._client.set_experiment_tag(self.experiment_id, "mlflow.note.content", note)
+
+
+def _trial_tags(spec: TrialSpec) -> dict[str, str]:
+    return {
+        "poolstudy.trial": str(spec.slot),
+        "poolstudy.spec_digest": spec.digest,
+        "poolstudy.data_digest": spec.data.digest,
+        "mlflow.runColor": shade(spec.hyperparameters.pooling, spec.slot),
+    }
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
 
 
 def _user() -> str:

@@ -1,0 +1,160 @@
+"""A part of a figure with coordinates of its own: what these pictures need of matplotlib's Axes.
+
+A pair of Axes with ticks costs 15 ms of CPU, and a trial's pictures would have fifty of them; a panel costs next to
+nothing. Where the ticks are is still matplotlib's choice.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.backend_bases import RendererBase
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.transforms import Bbox, BboxBase, BboxTransform, TransformedBbox
+from numpy.typing import ArrayLike, NDArray
+
+from poolstudy.figures.style import FAINT, INK, NEUTRAL
+
+Place = tuple[float, float, float, float]
+"""Left, bottom, width and height, as shares of a figure."""
+Range = tuple[float, float]
+_POINT = 1 / 72
+
+
+class Picture(Artist):
+    """A picture enlarged, or made smaller, to fill a box: of each dot the nearest value.
+
+    Matplotlib's own images take colours for numbers still to be scaled, and four times as long.
+
+    Attributes:
+        values: (rows, columns, red green blue), the first row above.
+    """
+
+    def __init__(self, values: NDArray[np.uint8], box: BboxBase) -> None:
+        super().__init__()
+        self.values, self._box = values, box
+        self.set_zorder(0)
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draws it; matplotlib calls this."""
+        left, right, low, high = (round(end) for end in (self._box.x0, self._box.x1, self._box.y0, self._box.y1))
+        rows, columns = (
+            (np.arange(dots) * 2 + 1) * count // (2 * dots)  # each dot's middle
+            for dots, count in zip((high - low, right - left), self.values.shape, strict=False)
+        )
+        opaque = np.full((*self.values.shape[:2], 4), 255, np.uint8)
+        opaque[..., :3] = self.values
+        dots = opaque.view(np.uint32)[..., 0].take(rows[::-1], axis=0).take(columns, axis=1)  # four bytes at a time
+        renderer.draw_image(renderer.new_gc(), left, low, dots.view(np.uint8).reshape(*dots.shape, 4))
+
+
+class Panel:
+    """A rectangle of a figure.
+
+    Args:
+        x, y: the values at its left and right, lower and upper end.
+    """
+
+    def __init__(self, figure: Figure, place: Place, x: Range = (0, 1), y: Range = (0, 1)) -> None:
+        self.figure, self.x, self.y = figure, x, y
+        self._box = TransformedBbox(Bbox.from_bounds(*place), figure.transFigure)
+        self._values = BboxTransform(Bbox([[x[0], y[0]], [x[1], y[1]]]), self._box)
+        self._inches = place[2] * figure.get_figwidth(), place[3] * figure.get_figheight()
+
+    def add(self, artist: Artist) -> None:
+        """Adds an artist whose coordinates are the panel's values."""
+        artist.set_transform(self._values)
+        self.figure.add_artist(artist)
+
+    def line(self, x: ArrayLike, y: ArrayLike, colour: str, width: float, **style: Any) -> None:
+        self.add(Line2D(np.asarray(x), np.asarray(y), color=colour, linewidth=width, **style))
+
+    def lines(self, segments: Sequence[tuple[Range, Range]], colour: str, width: float, zorder: float = 1) -> None:
+        """Straight lines from point to point, all alike."""
+        self.add(LineCollection(segments, colors=colour, linewidths=width, zorder=zorder))
+
+    def text(self, x: float, y: float, text: str, size: float, colour: str = INK, **style: Any) -> None:
+        """A text at values; nothing in it is taken for a formula."""
+        self.add(Text(x, y, text, fontsize=size, color=colour, parse_math=False, **style))
+
+    def points(self, x: float = 0, y: float = 0) -> Range:
+        """So many points, as differences of values."""
+        width, height = self._inches
+        return x * _POINT / width * (self.x[1] - self.x[0]), y * _POINT / height * (self.y[1] - self.y[0])
+
+    def image(self, picture: NDArray[np.uint8]) -> None:
+        """A picture, (rows, columns, red green blue), over the whole panel, each value a rectangle."""
+        self.figure.add_artist(Picture(picture, self._box))
+
+    def scales(self, size: float, *, x_ticks: Sequence[float], y_ticks: Sequence[float], counts: bool = False) -> None:
+        """Rules on the left and below with labelled ticks, and a light grid of horizontal lines.
+
+        Args:
+            counts: the upright scale counts: 150k for 150,000.
+        """
+        right, up = self.points(3.5, 3.5)
+        (left, end), (low, top) = self.x, self.y
+        self.lines([((left, y), (end, y)) for y in y_ticks], FAINT, 0.6, zorder=0)
+        ticks = [((x, low), (x, low - up)) for x in x_ticks] + [((left, y), (left - right, y)) for y in y_ticks]
+        self.lines([((left, top), (left, low)), ((left, low), (end, low)), *ticks], NEUTRAL, 0.8, zorder=3)
+        for x, label in zip(x_ticks, labels(x_ticks), strict=True):
+            self.text(x, low - 2 * up, label, size, ha="center", va="top")
+        names = [EngFormatter(sep="")(y) for y in y_ticks] if counts else labels(y_ticks)
+        for y, label in zip(y_ticks, names, strict=True):
+            self.text(left - 2 * right, y, label, size, ha="right", va="center_baseline")
+
+
+def scale_bar(figure: Figure, place: Place, colours: Colormap, low: float, high: float, size: float) -> None:
+    """The colour scale of a picture, with its ends and its middle."""
+    panel = Panel(figure, place, (0, 1), (low, high))
+    panel.image(coloured(np.linspace(high, low, 128)[:, None], colours, low, high))
+    right, _ = panel.points(3)
+    for value in (low, (low + high) / 2, high):
+        panel.text(1 + right, value, f"{value:.2g}".replace("-", "−"), size, va="center_baseline")
+
+
+def fitted(place: Place, figure: Figure, shape: tuple[int, ...], anchor: Literal["N", "NW", "NE", "C"]) -> Place:
+    """The largest part of a place that shows a picture of this shape (rows, columns, …) in its proportions.
+
+    Args:
+        anchor: which part: the middle above, left or right above, or the middle.
+    """
+    left, bottom, width, height = place
+    page = figure.get_figwidth() / figure.get_figheight()
+    tall = min(height, width * page * shape[0] / shape[1])
+    wide = min(width, height / page * shape[1] / shape[0])
+    free = {"N": 0.5, "NW": 0.0, "NE": 1.0, "C": 0.5}[anchor]
+    raised = (height - tall) * (0.5 if anchor == "C" else 1)
+    return left + free * (width - wide), bottom + raised, wide, tall
+
+
+def coloured(values: NDArray[Any], colours: Colormap, low: float, high: float) -> NDArray[np.uint8]:
+    """Values as red, green and blue; what lies outside has the colour of the end, NaN that of `bad`."""
+    share = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    return np.asarray(colours(share, bytes=True))[..., :3]
+
+
+def ticks(low: float, high: float, most: int = 6, *, whole: bool = False) -> list[float]:
+    """Round values within a range, at most so many, as matplotlib chooses them.
+
+    Args:
+        whole: whole numbers only.
+    """
+    locator = MaxNLocator(most, integer=whole, min_n_ticks=1, steps=[1, 2, 2.5, 5, 10])
+    slack = 1e-9 * (high - low)
+    return [float(value) for value in locator.tick_values(low, high) if low - slack <= value <= high + slack]
+
+
+def labels(values: Sequence[float]) -> list[str]:
+    """Numbers with as many decimals as it takes to tell each exactly, the same for all."""
+    size = max((abs(value) for value in values), default=0) or 1.0
+    places = next(
+        (places for places in range(9) if all(abs(round(value, places) - value) < 1e-6 * size for value in values)), 9
+    )
+    return [f"{value + 0.0:.{places}f}".replace("-", "−") for value in values]

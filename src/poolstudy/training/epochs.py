@@ -1,0 +1,119 @@
+"""An epoch as one call of TensorFlow: a loop of steps over images that lie on the device as bytes."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from poolstudy.data import SearchData
+from poolstudy.training.adam import Adam
+
+VALIDATION_BATCH = 500
+"""Images that are validated at once: the batch changes speed and memory, the result by no more than float noise."""
+
+
+class Epochs:
+    """Trains a model and validates it, an epoch a call.
+
+    Nothing returns to Python within an epoch and nothing is copied to the device but the epoch's order.
+
+    Args:
+        model: its weights are trained in place. Its optimizer, loss and metrics as compiled are not used.
+        learning_rate: of Adam.
+        seed: the order of the training images is drawn from it, another one for each epoch.
+        whole: compile an epoch with XLA into one program: for a GPU, where starting an operation costs more than
+            running it. On the CPU, XLA's convolutions are slower than oneDNN's.
+    """
+
+    def __init__(
+        self, model: keras.Model, data: SearchData, *, batch_size: int, learning_rate: float, seed: int, whole: bool
+    ) -> None:
+        self._model = model
+        self._weights = [variable.value for variable in model.trainable_variables]
+        self._adam = Adam(self._weights, learning_rate)
+        self._training = tf.constant(data.train_images), tf.constant(data.train_labels)
+        self._validation = tf.constant(data.validation_images), tf.constant(data.validation_labels)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._train_epoch = tf.function(self._train_steps, jit_compile=whole or None)
+        self._validate_epoch = tf.function(self._validate_steps, jit_compile=whole or None)
+        self._answer = tf.function(self._answer_batch, jit_compile=whole or None)
+
+    def train(self, epoch: int) -> tuple[float, float]:
+        """Trains on every image once; the mean loss and the accuracy, while the weights changed, with dropout.
+
+        Both are NaN if a weight is no number afterwards.
+        """
+        order = order_of(len(self._training[1]), self._seed, epoch)
+        loss, accuracy = self._train_epoch(tf.constant(order)).numpy()
+        return float(loss), float(accuracy)
+
+    def validate(self) -> tuple[float, float]:
+        """The mean loss and the accuracy over the validation images."""
+        loss, accuracy = self._validate_epoch().numpy()
+        return float(loss), float(accuracy)
+
+    def answers(self) -> NDArray[np.float32]:
+        """The model's probabilities for the validation images, (N, classes)."""
+        every = np.arange(len(self._validation[1]), dtype=np.int32)
+        batches = np.split(every, every[VALIDATION_BATCH::VALIDATION_BATCH])
+        return np.concatenate([self._answer(tf.constant(batch)).numpy() for batch in batches])
+
+    def _train_steps(self, order: tf.Tensor) -> tf.Tensor:
+        means = _mean_over(order, self._batch_size, self._train_batch)
+        # The loss need not show it: oneDNN's convolution with ReLU turns a NaN into 0.
+        sound = tf.reduce_all([tf.reduce_all(tf.math.is_finite(weight)) for weight in self._weights])
+        return means if sound else tf.fill([2], tf.constant(np.nan, tf.float64))
+
+    def _validate_steps(self) -> tf.Tensor:
+        return _mean_over(tf.range(len(self._validation[1])), VALIDATION_BATCH, self._validate_batch)
+
+    def _train_batch(self, batch: tf.Tensor) -> tf.Tensor:
+        images, labels = _read(self._training, batch)
+        with tf.GradientTape() as tape:
+            probabilities = self._model(images, training=True)
+            losses = keras.losses.sparse_categorical_crossentropy(labels, probabilities)
+            loss = tf.reduce_mean(losses)
+        self._adam.apply(tape.gradient(loss, self._weights))
+        return _sums(labels, probabilities, losses)
+
+    def _validate_batch(self, batch: tf.Tensor) -> tf.Tensor:
+        images, labels = _read(self._validation, batch)
+        probabilities = self._model(images, training=False)
+        return _sums(labels, probabilities, keras.losses.sparse_categorical_crossentropy(labels, probabilities))
+
+    def _answer_batch(self, batch: tf.Tensor) -> tf.Tensor:
+        return self._model(_read(self._validation, batch)[0], training=False)
+
+
+def order_of(count: int, seed: int, epoch: int) -> NDArray[np.int32]:
+    """A permutation of `count` images, drawn from the seed and the epoch."""
+    return np.random.default_rng((seed, epoch)).permutation(count).astype(np.int32)
+
+
+def _read(source: tuple[tf.Tensor, tf.Tensor], batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The batch's images, as float32 0 to 1, and labels."""
+    images, labels = source
+    return tf.cast(tf.gather(images, batch), tf.float32) / 255.0, tf.cast(tf.gather(labels, batch), tf.int32)
+
+
+def _sums(labels: tf.Tensor, probabilities: tf.Tensor, losses: tf.Tensor) -> tf.Tensor:
+    """The sum of the losses and the number of correct answers."""
+    right = keras.metrics.sparse_categorical_accuracy(labels, probabilities)
+    return tf.cast(tf.stack([tf.reduce_sum(losses), tf.reduce_sum(right)]), tf.float64)
+
+
+def _mean_over(order: tf.Tensor, batch_size: int, step: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """Takes a step with each batch of the order, the last one perhaps smaller; the steps' sums per image.
+
+    TensorFlow makes a loop of its own of the `for`: the graph has one step, and a smaller one where a rest is left.
+    """
+    steps = len(order) // batch_size
+    sums = tf.zeros(2, tf.float64)
+    for number in tf.range(steps):
+        sums += step(order[number * batch_size :][:batch_size])
+    if len(order) % batch_size:
+        sums += step(order[steps * batch_size :])
+    return sums / len(order)

@@ -1,0 +1,152 @@
+"""What a coordinator that died leaves behind, and what becomes of it; both books are real."""
+
+import shutil
+from pathlib import Path
+
+import optuna
+import pytest
+from conftest import make_result
+
+from poolstudy.compose import load_config
+from poolstudy.ledger import recover, settle
+from poolstudy.records import Attempt, DataIdentity, TrialSpec
+from poolstudy.search import Search
+from poolstudy.staging import AttemptFolder
+from poolstudy.tracking import Tracker
+
+RESULT = make_result([1.25, 1.125])  # best accuracy 0.7, in epoch 2
+
+
+class Study:
+    """Both books of a study, opened anew as often as one likes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.staging = root, root / "staging"
+        self.open()
+
+    def open(self) -> None:
+        identity = DataIdentity(
+            name="tiny",
+            digest="d",
+            parts={},
+            image_shape=(8, 8, 1),
+            class_names=tuple("0123456789"),
+            train_images=200,
+            validation_images=50,
+            validation_fraction=0.2,
+            split_seed=42,
+        )
+        self.search = Search(self.root / "optuna.db", load_config("tiny", [], self.root), identity)
+        self.tracker = Tracker("sqlite:///mlflow.db", "artifacts", "tiny", self.root)
+
+    def begin(self, *, folder: bool = True, run: bool = True) -> Attempt:
+        attempt = self.search.next_attempt(2)
+        assert attempt
+        if folder:
+            made = AttemptFolder.make(self.staging, attempt)
+            if run:
+                made.note_run(self.tracker.open_trial(attempt.spec, attempt.name, attempt.retry))
+        return attempt
+
+    def folder(self, attempt: Attempt) -> AttemptFolder:
+        return AttemptFolder(self.staging / attempt.name)
+
+    def states(self, left: list[AttemptFolder]) -> dict[str, str]:
+        return {folder.attempt.name: folder.ended.state for folder in left if folder.ended}
+
+
+@pytest.fixture(scope="module")
+def empty_books(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both databases, made once: they take seconds."""
+    root = tmp_path_factory.mktemp("books")
+    optuna.storages.RDBStorage(f"sqlite:///{root / 'optuna.db'}").engine.dispose()
+    Tracker("sqlite:///mlflow.db", "artifacts", "other", root)
+    return root
+
+
+@pytest.fixture
+def study(project: Path, empty_books: Path) -> Study:
+    for name in ("optuna.db", "mlflow.db"):
+        shutil.copy(empty_books / name, project)
+    return Study(project)
+
+
+def test_what_was_trained_to_the_end_counts_and_the_rest_is_tried_again(study: Study) -> None:
+    trained, cut_short, without_run, without_folder = (
+        study.begin(),
+        study.begin(),
+        study.begin(run=False),
+        study.begin(folder=False),
+    )
+    (study.folder(trained).path / "result.json").write_text(RESULT.model_dump_json())
+    known = study.folder(cut_short).run_id
+    study.open()
+    left = recover(study.search, study.tracker, study.staging)
+    assert study.states(left) == {
+        "trial-0001": "complete",
+        "trial-0002": "interrupted",
+        "trial-0003": "interrupted",
+        "trial-0004": "interrupted",
+    }
+    assert [(one.slot, one.objective) for one in study.search.ended()] == [(1, 0.7)]
+    assert study.search.run_of(cut_short) == known
+    assert [folder.run_id for folder in left][2:] == ["", ""]
+    again = study.search.next_attempt(0)
+    assert again
+    assert (again.slot, again.retry, again.spec) == (2, 1, cut_short.spec)
+    assert [without_run.slot, without_folder.slot] == [3, 4]
+
+
+def test_a_run_whose_id_did_not_reach_the_folder_is_found(study: Study) -> None:
+    attempt = study.begin(run=False)
+    run_id = study.tracker.open_trial(attempt.spec, attempt.name, attempt.retry)
+    other = TrialSpec.model_validate(attempt.spec.model_dump() | {"seed": 1})
+    study.tracker.open_trial(other, attempt.name, attempt.retry)  # of another study's book
+    study.open()
+    recover(study.search, study.tracker, study.staging)
+    assert study.search.run_of(attempt) == run_id
+
+
+def test_what_optuna_was_told_and_the_folder_was_not_is_made_good(study: Study) -> None:
+    attempt = study.begin()
+    study.search.opened_run(attempt, study.folder(attempt).run_id)
+    study.search.end(attempt.number, "lost", reason="SIGKILL")
+    study.open()
+    (folder,) = recover(study.search, study.tracker, study.staging)
+    end = folder.ended
+    assert end is not None
+    assert (end.state, end.reason) == ("lost", "SIGKILL")
+
+
+def test_an_open_run_whose_folder_was_deleted_is_closed(study: Study) -> None:
+    attempt = study.begin()
+    run_id = study.folder(attempt).run_id
+    study.search.opened_run(attempt, run_id)
+    study.search.end(attempt.number, "lost", reason="hung")
+    study.folder(attempt).remove()
+    study.open()
+    (folder,) = recover(study.search, study.tracker, study.staging)
+    assert (folder.run_id, study.states([folder])) == (run_id, {"trial-0001": "lost"})
+
+
+def test_a_folder_of_another_book_goes_and_its_result_counts_for_nobody(study: Study) -> None:
+    attempt = study.begin()
+    stranger = attempt.model_copy(update={"number": 99})
+    (AttemptFolder.make(study.staging, stranger).path / "result.json").write_text(RESULT.model_dump_json())
+    AttemptFolder.make(study.staging, attempt.model_copy(update={"slot": 8}))
+    study.open()
+    left = recover(study.search, study.tracker, study.staging)
+    assert study.states(left) == {"trial-0001": "interrupted"}
+    assert [path.name for path in study.staging.iterdir()] == ["trial-0001"]
+    assert study.search.ended() == []
+
+
+def test_a_run_that_is_opened_after_its_trial_has_ended_is_noted_all_the_same(study: Study) -> None:
+    attempt = study.begin(run=False)
+    (study.folder(attempt).path / "result.json").write_text(RESULT.model_dump_json())
+    settle(study.search, study.folder(attempt), "complete")
+    study.search.opened_run(attempt, "late")
+    assert [one.run_id for one in study.search.ended()] == ["late"]
+    study.open()
+    assert [one.run_id for one in study.search.ended()] == ["late"]
+    assert study.search.run_of(attempt) == "late"

@@ -1,0 +1,42 @@
+"""Two that want the same at the same time."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from poolstudy.errors import StudyBusy
+from poolstudy.lock import study_lock
+
+HOLD = """
+import sys, pathlib
+from poolstudy.lock import study_lock
+with study_lock(pathlib.Path(sys.argv[1]), "s"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        (None, "process {pid}"),
+        (b"\xff\x00garbage", "a process that left no name"),
+        (b"", "a process that left no name"),
+    ],
+)
+def test_a_second_one_is_refused_and_told_of_the_first(tmp_path: Path, written: bytes | None, named: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        if written is not None:
+            (tmp_path / "s.pid").write_bytes(written)
+        with pytest.raises(StudyBusy, match=f"study s is being run by {named.format(pid=first.pid)};"):
+            study_lock(tmp_path, "s").__enter__()
+        first.kill()
+    with study_lock(tmp_path, "s"):  # what is left of it blocks nobody
+        assert (tmp_path / "s.pid").read_text() == f"{os.getpid()}\n"
