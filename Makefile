@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 LOCK := requirements/$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu).txt
 INSTALLED := $(VENV)/.installed-$(notdir $(LOCK))
 WHEELS ?=# a folder of wheels: nothing is then asked of the network (docs/gpu.md)
+BENCH := $(VENV)/.installed-bench.txt
 
-.PHONY: help setup graphviz study smoke reproduce ui check doctor test test-slow torture bench-gpu lint format lock
+.PHONY: help setup graphviz study smoke reproduce ui check doctor test test-slow torture bench bench-gpu lint format lock
 
 help:  ## print these words
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -52,6 +53,13 @@ test: setup  ## the fast tests
 
 test-slow: setup  ## the slow tests: whole studies, the browser
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+bench: $(BENCH) graphviz  ## compare speed and memory with what people use; over an hour on two cores (ARGS="--images 6000 --rounds 1")
+	$(BIN)/python -m benchmarks $(ARGS)
+
+$(BENCH): requirements/bench.txt $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
 
 torture: setup  ## kill a study a hundred times and see that nothing is lost; an hour (ARGS="--kills 10 --trials 8 --seed 1")
 	$(BIN)/python tests/torture.py $(ARGS)

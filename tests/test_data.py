@@ -187,3 +187,12 @@ def test_a_label_without_a_class_is_refused(section: IdxData, project: Path) -> 
 def test_data_are_written_with_their_group_file(project: Path) -> None:
     write_data(project / "more", project / "conf", count=100)
     assert load_config("tiny", [], project).data.model_dump()["path"] == str(project / "more")
+
+
+def test_a_share_is_the_first_images_of_both_parts(section: IdxData, project: Path) -> None:
+    data = load_search_data(section, project)  # 200 and 50 images
+    some = data.first(80)
+    np.testing.assert_array_equal(some.train_images, data.train_images[:80])
+    np.testing.assert_array_equal(some.validation_labels, data.validation_labels[:20])
+    assert len(data.first(1000).train_labels) == 200
+    assert len(data.first(1).validation_labels) == 1  # a fit needs some

@@ -3,7 +3,9 @@ import time
 
 from rich.console import Console
 
+from poolstudy.cost import Offer, Sizes, Timing
 from poolstudy.display import Display, clock, leaderboard
+from poolstudy.estimate import Asked, Forecast
 from poolstudy.records import Ended, EpochRecord
 from poolstudy.space import HyperParameters
 
@@ -18,6 +20,12 @@ def ended(slot: int, objective: float) -> Ended:
     return Ended(slot=slot, state="complete", objective=objective, run_id="r", hyperparameters=NETWORK)
 
 
+def forecast() -> Forecast:
+    """Two trials are left, of up to 5 epochs of 60 s, one at a time."""
+    asked = Asked(2, 5, 1, Offer((NETWORK,), 2, in_order=False), Sizes((28, 28, 1), 10, 100))
+    return Forecast(asked, (Timing(NETWORK, 60),), start=0)
+
+
 def text_of(console: Console) -> list[str]:
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
@@ -25,7 +33,7 @@ def text_of(console: Console) -> list[str]:
 
 def play(console: Console, *, quiet: bool = False) -> str:
     """One trial whose second epoch has the least loss and whose third the highest accuracy; another one fails."""
-    with Display(console, 3, 5, "best_val_accuracy", "mlruns/logs/x.log", quiet=quiet) as display:
+    with Display(console, 3, 5, "best_val_accuracy", "mlruns/logs/x.log", quiet=quiet, forecast=forecast()) as display:
         display.began([ended(1, 0.5)])
         display.started(7, "trial-0002", NETWORK)
         for epoch in (record(1, 0.9, 0.7), record(2, 0.5, 0.8), record(3, 0.6, 0.9)):
@@ -42,7 +50,8 @@ def test_without_a_terminal_every_event_is_a_plain_line() -> None:
     assert lines[0] == "trial-0002  starts  average 3x3 · 32-64 filters · dropout 0.4"
     assert lines[2] == "trial-0002  epoch 2/5  val_accuracy 0.8000  val_loss 0.5000  2.0 s"
     assert lines[4] == "trial-0002  complete  average 3x3 32-64 dropout 0.4  0.8000 in epoch 2, 0 s"
-    assert lines[5].startswith("2 of 3 trials done, best 0.8000 (trial-0002), about")
+    # It trained three epochs of 2 s: the last one is thought to train (3 + 5) / 2.
+    assert lines[5] == "2 of 3 trials done, best 0.8000 (trial-0002), about 8 s left"
     assert "\x1b" not in "".join(lines)
 
 
@@ -55,6 +64,12 @@ def test_what_failed_says_where_the_log_is() -> None:
 def test_quiet_says_failures_only() -> None:
     (line,) = play(Console(file=io.StringIO(), width=80), quiet=True).splitlines()
     assert line.startswith("trial-0003  failed")
+
+
+def test_a_warning_is_said_however_quiet() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    Display(console, 3, 5, "best_val_accuracy", quiet=True).warn("Warning, too little disk.")
+    assert text_of(console) == ["Warning, too little disk."]
 
 
 def test_a_server_that_goes_and_comes_is_told_once_each_time_even_if_quiet() -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,9 +18,13 @@ import optuna
 import pandas as pd
 import pytest
 from books import FILES, artifact, check_books, damaged_files, files_of, images_of, reached, runs, trials
-from conftest import Command, clean_environment
+from conftest import REPOSITORY, Command, clean_environment
 from mlflow import MlflowClient
 
+from benchmarks import forecast, overhead, pruning
+from benchmarks.studies import read as read_study
+from poolstudy.compose import load_config
+from poolstudy.cost import Offer
 from poolstudy.data import SearchData, scaled
 from poolstudy.model import build_model, weights_digest, weights_of
 from poolstudy.records import TrialSpec
@@ -133,6 +138,10 @@ def test_nothing_is_left_lying_about(study: Path) -> None:
 
 def test_the_program_says_what_it_did(finished: tuple[Path, Any]) -> None:
     _, said = finished
+    assert re.search(r"^At most .* \(5 trials of up to 3 epochs, 2 at a time", said.stdout, re.MULTILINE)
+    assert re.search(
+        r"^Needs up to \d+ MB of disk \(.* free\) and .* of memory \(.* free\)\.$", said.stdout, re.MULTILINE
+    )
     assert "No GPU that TensorFlow can use: training on the CPU." in said.stdout or "Found GPU at" in said.stdout
     assert "5 of 5 trials done" in said.stdout
     assert "Best run: " in said.stdout
@@ -168,6 +177,34 @@ def test_the_doctor_mends_many_things_at_once(study: Path, tmp_path: Path) -> No
     assert said.count("✓ mended") == 5
     assert [run.data.tags["poolstudy.state"] for run in runs(root)] == ["complete"] * 4 + ["interrupted"]
     check_books(root)
+
+
+def test_the_benchmarks_read_where_its_time_went(study: Path) -> None:
+    told = read_study(study, "tiny")
+    assert (len(told.trials), told.pruner, told.places) == (5, "none", 2)
+    for one in told.trials:
+        assert one.asked < one.epochs[0][0] < one.ended <= one.closed
+        assert [record.epoch for _, record in one.epochs] == [1, 2, 3]
+        assert one.training < one.life
+    assert overhead.lines(told)[0].startswith("tiny: 5 trials, 2 at a time, ")
+    assert "| none | 5 | 0 | 15 |" in pruning.table([told])
+
+
+def test_of_a_finished_study_the_forecast_ends_with_nothing_left(study: Path) -> None:
+    told = read_study(study, "tiny")
+    offer = Offer.of(load_config("tiny", [], study).space, {"learning_rate": 0.001, "batch_size": 32})
+    said = list(forecast.told_again(told, offer))
+    assert [one.done for one in said] == [1, 2, 3, 4, 5]
+    assert said[-1].left == 0
+    assert said[-1].total == pytest.approx(told.seconds)
+
+
+@pytest.mark.slow
+def test_thousands_of_trials_are_played_through_the_real_coordinator(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.scale", "--trials", "100", "--keep", str(tmp_path / "scale")]
+    said = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=300)
+    assert said.stdout.splitlines()[-1].startswith("| 100 | ")
+    assert len(runs(tmp_path / "scale")) == 100
 
 
 @pytest.mark.slow

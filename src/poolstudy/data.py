@@ -4,6 +4,7 @@ Formats: IDX (Y. LeCun, http://yann.lecun.com/exdb/mnist: big-endian magic, dime
 scikit-learn's embedded digits.
 """
 
+import dataclasses
 import gzip
 import hashlib
 import os
@@ -39,6 +40,18 @@ class SearchData:
     validation_images: Bytes
     validation_labels: Bytes
     identity: DataIdentity
+
+    def first(self, count: int) -> "SearchData":
+        """The first `count` training images, and as large a share of the validation images."""
+        share = min(1.0, count / len(self.train_labels))
+        validation = max(1, round(share * len(self.validation_labels)))
+        return dataclasses.replace(
+            self,
+            train_images=self.train_images[:count],
+            train_labels=self.train_labels[:count],
+            validation_images=self.validation_images[:validation],
+            validation_labels=self.validation_labels[:validation],
+        )
 
     def save(self, folder: Path) -> Path:
         """Writes the arrays where worker processes map them into memory, all sharing one copy."""

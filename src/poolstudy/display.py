@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from poolstudy.estimate import Forecast
 from poolstudy.records import Ended, EpochRecord, State, trial_name
 from poolstudy.space import HyperParameters, Pooling
 
@@ -40,19 +41,26 @@ class Display:
         metric: what the study ranks by.
         log: named when something fails.
         quiet: says failures only.
+        forecast: told of everything as well; knows how much longer it takes.
     """
 
     def __init__(
-        self, console: Console, trials: int, epochs: int, metric: str, log: str = "", *, quiet: bool = False
+        self,
+        console: Console,
+        trials: int,
+        epochs: int,
+        metric: str,
+        log: str = "",
+        *,
+        quiet: bool = False,
+        forecast: Forecast | None = None,
     ) -> None:
         self._console, self._trials, self._epochs, self._metric = console, trials, epochs, metric
-        self._log, self._quiet = log, quiet
+        self._log, self._quiet, self._forecast = log, quiet, forecast
         self._rows: dict[int, _Row] = {}
         self._ended: Sequence[Ended] = ()
-        self._began_with = 0
         self._drawing = self._waiting = 0
         self._away: tuple[float, str] | None = None
-        self._began = time.monotonic()
         self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Self:
@@ -74,11 +82,12 @@ class Display:
 
     def began(self, ended: Sequence[Ended]) -> None:
         """The study starts, or goes on, with these trials done, best first."""
-        self._ended, self._began_with = ended, len(ended)
-        self._began = time.monotonic()
+        self._ended = ended
 
     def started(self, key: int, name: str, hyperparameters: HyperParameters) -> None:
         self._rows[key] = _Row(name, hyperparameters)
+        if self._forecast:
+            self._forecast.started(key, hyperparameters, time.monotonic())
         if not self._console.is_terminal:
             self.say(f"{name}  starts  {hyperparameters.title()}")
 
@@ -87,6 +96,8 @@ class Display:
         row.last = record
         if row.best is None or record.val_loss < row.best.val_loss:
             row.best = record
+        if self._forecast:
+            self._forecast.epoch(key, record.seconds, time.monotonic())
         if not self._console.is_terminal:
             values = f"val_accuracy {record.val_accuracy:.4f}  val_loss {record.val_loss:.4f}"
             self.say(f"{row.name}  epoch {record.epoch}/{self._epochs}  {values}  {record.seconds:.1f} s")
@@ -95,6 +106,8 @@ class Display:
         """An attempt ended; these trials of the study are done now, best first."""
         row = self._rows.pop(key)
         self._ended = ended
+        if self._forecast:
+            self._forecast.ended(key, time.monotonic(), counts=state in ("complete", "pruned"))
         reached = f"{row.best.val_accuracy:.4f} in epoch {row.best.epoch}" if row.best else "no epoch"
         network = f"{row.hyperparameters.kind} {row.hyperparameters.widths} dropout {row.hyperparameters.dropout:g}"
         line = f"{row.name}  {state:<8}  {network}  {reached}, {time.monotonic() - row.began:.0f} s"
@@ -131,13 +144,10 @@ class Display:
         return f"{len(self._ended)} of {self._trials} trials done, {best}, {self._left()}"
 
     def _left(self) -> str:
-        done = len(self._ended)
-        if done >= self._trials:
+        if len(self._ended) >= self._trials:
             return "none left"
-        if done == self._began_with:
-            return "time left unknown yet"
-        seconds = (time.monotonic() - self._began) / (done - self._began_with) * (self._trials - done)
-        return f"about {clock(seconds)} left"
+        seconds = self._forecast.left(time.monotonic()) if self._forecast else None
+        return "time left unknown yet" if seconds is None else f"about {clock(seconds)} left"
 
     def _picture(self) -> Group:
         narrow = self._console.width < _NARROW

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from poolstudy.errors import ProgramMissing, StoreError, StudyStopped, cause
 from poolstudy.execution.local import LocalEngine
 from poolstudy.interrupt import Interrupt
 from poolstudy.lock import study_lock
+from poolstudy.outlook import Outlook, Room, look_ahead, measure
 from poolstudy.places import plan, trials_per_process
 from poolstudy.progress import DownloadProgress
 from poolstudy.records import Ended, State
@@ -75,15 +77,23 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
 
         chatter.keep_in(log)
         found = find_gpus(engine, required=execution.require_gpu)
-        tracker = tracking.Tracker(config.tracking.uri, config.tracking.artifacts, study.name, root)
         search = Search(mlruns / "optuna.db", config, data.identity)
-        metric, shown_log = study.objective.metric, os.path.relpath(log)
-        display = Display(console, study.trials, config.training.epochs, metric, shown_log, quiet=quiet)
         places, crowd = plan(config, data.identity, found.gpus, cores(), mlruns / "cache")
+        saved = data.save(mlruns / "cache" / data.identity.digest[:16])
+        with ThreadPoolExecutor(1, "outlook") as beside:  # MLflow's store takes seconds to open
+            device = places[0].device.name
+            measuring = None if search.ended() else beside.submit(measure, config, data.identity, saved, engine, device)
+            tracker = tracking.Tracker(config.tracking.uri, config.tracking.artifacts, study.name, root)
+        measured = measuring.result() if measuring else None
+        outlook = look_ahead(config, data.identity, len(places), search.ended(), tracker, measured)
+        metric, shown_log, forecast = study.objective.metric, os.path.relpath(log), outlook.forecast()
+        display = Display(
+            console, study.trials, config.training.epochs, metric, shown_log, quiet=quiet, forecast=forecast
+        )
         try:
             around = Surroundings(
                 staging=mlruns / "staging" / study.name,
-                data=data.save(mlruns / "cache" / data.identity.digest[:16]),
+                data=saved,
                 places=places,
                 about=provenance.provenance(config.data),
                 patch=provenance.patch(),
@@ -91,6 +101,7 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
             interrupt = last.enter_context(Interrupt())
             coordinator = Coordinator(config, around, engine, tracker, search, display, interrupt, cores())
             _say_devices(display, found, crowd)
+            _say_outlook(display, outlook, Room.of(mlruns))
             return _tracked(config, coordinator, tracker, search, interrupt)
         except (OSError, *tracking.STORE_ERRORS, *STORE_ERRORS) as error:
             raise StoreError(
@@ -151,6 +162,13 @@ def _say_devices(display: Display, found: Found, crowd: str) -> None:
     for line in found.lines:
         display.say(line)
     display.say(crowd or "No GPU that TensorFlow can use: training on the CPU.")
+
+
+def _say_outlook(display: Display, outlook: Outlook, free: Room) -> None:
+    for line in outlook.lines(free):
+        display.say(line)
+    for line in outlook.warnings(free):
+        display.warn(line)
 
 
 def _study_params(config: StudyConfig) -> dict[str, object]:

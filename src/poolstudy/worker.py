@@ -13,14 +13,17 @@ What it leaves in a trial's folder (staging.py has the rest of it):
     result.json     written last: with it the trial is trained, whatever happens now
 """
 
+import contextlib
 import gc
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from poolstudy.cost import Timing
+from poolstudy.estimate import Measured
 from poolstudy.files import replacing
 from poolstudy.records import Device, EpochRecord, FigureSettings, TrialResult, TrialSpec
 from poolstudy.staging import trained_result
@@ -39,6 +42,7 @@ PRELOAD = [
     "pandas",
     "sklearn.metrics",
 ]
+_MEASURED_STEPS = 24  # of each of two epochs
 _DRAWING_NICENESS = 10  # pictures are for later: they take what training leaves
 
 
@@ -208,3 +212,52 @@ def _report(trial: "TrainedTrial", data: "SearchData") -> object:
 
 def _write(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def measure(specs: Sequence[TrialSpec], folder: Path, device: str, threads: int) -> Measured:
+    """Trains each network for two short epochs, which tells what a study will take; to be run in a process of its own.
+
+    Args:
+        folder: of the saved `SearchData`; a share of it is enough.
+    """
+    import psutil
+
+    from poolstudy import gpus
+    from poolstudy.data import SearchData
+
+    gpus.use_device(device, threads)
+    data = SearchData.open(folder)
+    timings, starts = [], []
+    for spec in specs:
+        some = data.first(_MEASURED_STEPS * spec.hyperparameters.batch_size)
+        first, second = _two_epochs(spec, some)
+        timings.append(Timing(spec.hyperparameters, second * len(data.train_labels) / len(some.train_labels)))
+        starts.append(max(0.0, first - second))
+    process = psutil.Process()
+    server = process.parent()
+    return Measured(
+        timings=tuple(timings),
+        start=max(starts),
+        worker=process.memory_full_info().uss + data.train_images.nbytes + data.validation_images.nbytes,
+        server=server.memory_info().rss if server else 0,
+    )
+
+
+class _Enough(Exception):
+    """Two epochs were trained: what follows the last one need not be measured."""
+
+
+def _two_epochs(spec: TrialSpec, data: "SearchData") -> list[float]:
+    from poolstudy import training
+
+    seconds: list[float] = []
+
+    def on_epoch(record: EpochRecord) -> bool:
+        seconds.append(record.seconds)
+        if len(seconds) == 2:
+            raise _Enough
+        return False
+
+    with contextlib.suppress(_Enough):
+        training.train(spec, data, on_epoch)
+    return seconds

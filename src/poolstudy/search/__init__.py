@@ -17,6 +17,7 @@ from poolstudy.errors import StudyMismatch
 from poolstudy.records import Attempt, DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of
 from poolstudy.search.attempts import LATE_RUN, Settled, attempt_of, late_runs, spec_of, state_of
 from poolstudy.search.parts import SETTLED, STATES, STORE_ERRORS, open_study, sampler_of, suggest
+from poolstudy.search.ranking import Ranking
 from poolstudy.search.reading import Book, Recorded, read_books
 from poolstudy.space import HyperParameters, Value
 
@@ -49,7 +50,8 @@ class Search:
         self._seen: dict[HyperParameters, int] = {}  # its slot
         self._asks = 0
         self._slots: dict[int, list[FrozenTrial]] = {}
-        self._ended: dict[int, Ended] = {}  # by slot
+        self._again: set[int] = set()  # the slots that may have to be tried again
+        self._ended = Ranking(maximize=config.study.objective.direction == "maximize")
         self._plan = self._planned_order()
         self._late_runs = late_runs(self._study)
         self._read()
@@ -123,7 +125,7 @@ class Search:
         Returns:
             None when the space holds nothing new.
         """
-        for slot in sorted(self._slots):
+        for slot in sorted(self._again):
             if self.tries_again(slot, retries):
                 return self._retry(slot, self._slots[slot])
         return self._ask()
@@ -284,8 +286,7 @@ class Search:
 
     def ended(self) -> list[Ended]:
         """The trials that count, best first; complete ones before pruned ones."""
-        sign = -1 if self._config.study.objective.direction == "maximize" else 1
-        return sorted(self._ended.values(), key=lambda one: (one.state == "pruned", sign * one.objective, one.slot))
+        return self._ended.best_first()
 
     def failed(self) -> tuple[int, str] | None:
         """How many slots failed or were given up, and the last reason; None where none did."""
@@ -297,6 +298,7 @@ class Search:
         trials = self._slots.setdefault(slot, [])
         trials[:] = [other for other in trials if other.number != trial.number] + [trial]
         state = state_of(trial)
+        (self._again.add if state in ("lost", "interrupted") else self._again.discard)(slot)
         if state in ("complete", "pruned"):
             self._ended[slot] = Ended(
                 slot=slot,

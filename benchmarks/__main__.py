@@ -1,0 +1,107 @@
+"""The comparison: the same eight networks by poolstudy and by what people use today, in turn, in one run.
+
+    python -m benchmarks                                  all of it; two rounds take over an hour on two cores
+    python -m benchmarks --images 6000 --rounds 1         a quick look
+    python -m benchmarks --only poolstudy,plain --rounds 3
+
+Each measured run is written down as it ends: the same command again does what is missing.
+"""
+
+import argparse
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.cases import CONFIGURATIONS, ROOT, Job, python, with_data
+from benchmarks.contenders import CONTENDERS
+from benchmarks.machine import machine, versions
+from benchmarks.measure import measured
+from benchmarks.report import RECORD, Record, Run, write
+
+RESULTS = ROOT / "benchmarks" / "results"
+_CEILING = "ceiling"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    job = Job(options.images, options.epochs, options.trials)
+    folder = RESULTS / job.label
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "runs.json"
+    record = _begun(file, job, fresh=options.fresh)
+    job = with_data(job)
+    for round_ in range(1, options.rounds + 1):
+        for name in options.only:
+            if _times(record, name) >= round_:
+                continue
+            print(f"{datetime.now(UTC).astimezone():%H:%M:%S}  round {round_}  {name}", flush=True)
+            try:
+                record = _with_one_more(record, name, job, options.timeout)
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired, OSError) as error:
+                print(f"{name}: {error}", file=sys.stderr)
+                return 1
+            record.save(file)
+    print(write(record, folder) if record.runs else "nothing was measured")
+    print(f"table.md, plot.png, figures.json and runs.json: {os.path.relpath(folder)}")
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    everyone = [*CONTENDERS, _CEILING]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=48_000, help="to train on (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=2, help="of each network (%(default)s)")
+    parser.add_argument("--trials", type=int, default=len(CONFIGURATIONS), help="networks (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=2, help="measured runs of each contender (%(default)s)")
+    parser.add_argument("--only", type=_names, default=everyone, help=f"of {','.join(everyone)}")
+    parser.add_argument("--timeout", type=float, default=7200, help="seconds that one run may take (%(default)s)")
+    parser.add_argument("--fresh", action="store_true", help="forget the runs that were measured before")
+    return parser.parse_args(arguments)
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in CONTENDERS and name != _CEILING:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join([*CONTENDERS, _CEILING])}")
+    return names
+
+
+def _begun(file: Path, job: Job, *, fresh: bool) -> Record:
+    """What was measured before of this job on this machine; nothing where the machine is another."""
+    new = Record(job, machine())
+    if fresh or not file.exists():
+        return new
+    known = RECORD.validate_json(file.read_bytes())
+    return known if known.machine == new.machine else new
+
+
+def _times(record: Record, name: str) -> int:
+    return len(record.gflops) if name == _CEILING else len(record.of(name))
+
+
+def _with_one_more(record: Record, name: str, job: Job, timeout: float) -> Record:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src")))}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    if name == _CEILING:
+        said = subprocess.run(python("benchmarks.ceiling"), env=environment, capture_output=True, check=True, text=True)
+        return dataclasses.replace(record, gflops=(*record.gflops, float(said.stdout.split()[-1])))
+    contender = CONTENDERS[name]
+    folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
+    taken = measured(contender.command(job, folder), folder, environment, timeout)
+    trials = tuple(contender.results(folder))
+    if len(trials) != job.trials:
+        raise OSError(f"{len(trials)} of {job.trials} networks were trained; see {folder}/output.log")
+    shutil.rmtree(folder)  # kept where something failed
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return dataclasses.replace(record, runs=(*record.runs, Run(name, taken, trials, now, versions())))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

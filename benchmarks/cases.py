@@ -1,0 +1,117 @@
+"""What all contenders do: the same networks, in the same order, on the same images."""
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from poolstudy.compose import load_config
+from poolstudy.config import StudyConfig
+from poolstudy.data import SearchData, load_search_data, resolved
+from poolstudy.space import HyperParameters
+
+ROOT = Path(__file__).parents[1]
+BATCH_SIZE = 32
+PATIENCE = 2  # of early stopping: within two epochs it cannot stop a trial
+DENSE_UNITS = 100
+SEED = 42
+
+
+def _network(pooling: str, pool_size: int, first: int, second: int, dropout: float) -> HyperParameters:
+    return HyperParameters.model_validate(
+        {"pooling": pooling, "pool_size": pool_size, "filters": (first, second), "dropout": dropout}
+    )
+
+
+CONFIGURATIONS = (
+    _network("average", 3, 32, 32, 0.4),  # the notebook's
+    _network("max", 2, 32, 64, 0.4),  # the notebook's
+    _network("average", 2, 16, 48, 0.2),
+    _network("max", 3, 64, 48, 0.1),
+    _network("average", 2, 64, 64, 0.6),
+    _network("max", 2, 48, 16, 0.0),
+    _network("average", 3, 48, 64, 0.5),
+    _network("max", 3, 16, 16, 0.3),
+)
+"""Four of each pooling, four of each window, each filter count three to five times: a spread of the default space."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done by each contender.
+
+    Attributes:
+        images: to train on, the first of the training part; the validation images are always all 12,000.
+        trials: so many of the configurations, from the first.
+        data: folder of the data set's files.
+    """
+
+    images: int = 48_000
+    epochs: int = 2
+    trials: int = len(CONFIGURATIONS)
+    data: str = ""
+
+    @property
+    def configurations(self) -> tuple[HyperParameters, ...]:
+        return CONFIGURATIONS[: self.trials]
+
+    def save(self, folder: Path) -> None:
+        (folder / "job.json").write_bytes(TypeAdapter(Job).dump_json(self))
+
+    @classmethod
+    def of(cls, folder: Path) -> "Job":
+        return TypeAdapter(Job).validate_json((folder / "job.json").read_bytes())
+
+    @property
+    def label(self) -> str:
+        """Runs of one label can be compared."""
+        return f"{self.trials}x{self.epochs}x{self.images}"
+
+    def facts(self) -> dict[str, object]:
+        return {key: value for key, value in asdict(self).items() if key != "data"}
+
+
+@dataclass(frozen=True)
+class TrialDone:
+    """What a contender says of one network.
+
+    Attributes:
+        configuration: its place in `CONFIGURATIONS`.
+        val_accuracy: at the epoch of least validation loss.
+        seconds: of its epochs, training and validation, first batch to last; logging left out.
+    """
+
+    configuration: int
+    val_accuracy: float
+    seconds: float
+
+
+TrialsDone = TypeAdapter(list[TrialDone])
+
+
+def config(job: Job) -> StudyConfig:
+    """The default study's, on the job's images."""
+    folder = [f"data.path='{job.data}'"] if job.data else []
+    return load_config("pooling", [f"data.train_limit={job.images}", *folder], ROOT)
+
+
+def with_data(job: Job) -> Job:
+    """The job with the folder that its data lie in, downloaded if need be."""
+    section = config(job).data
+    load_search_data(section, ROOT)
+    from poolstudy.data import find_folder
+
+    assert section.format == "idx"
+    folder = find_folder(section, ROOT) or resolved(section.search[0], ROOT)
+    return Job(job.images, job.epochs, job.trials, str(folder))
+
+
+def load_images(job: Job) -> SearchData:
+    """The images as the study splits them, uint8."""
+    return load_search_data(config(job).data, ROOT)
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """The command of a module of this repository, run by this interpreter."""
+    return [sys.executable, "-m", module, *arguments]

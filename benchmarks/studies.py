@@ -1,0 +1,102 @@
+"""A finished study as its two books have it: when each trial was asked for, trained, ended and closed."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.trial import TrialState
+
+from poolstudy.records import EpochRecord, TrialSpec
+from poolstudy.search.parts import storage_of
+from poolstudy.tracking.found import FoundRun, search
+from poolstudy.tracking.reading import latest_study
+from poolstudy.tracking.store import opened
+
+
+@dataclass(frozen=True)
+class Told:
+    """An attempt at a trial; times are seconds since 1970.
+
+    Attributes:
+        asked, ended: Optuna's: before it was chosen, and after it had trained and was saved.
+        closed: MLflow's: when all of it was logged.
+        epochs: each with the time at which it was logged.
+    """
+
+    spec: TrialSpec
+    state: str
+    asked: float
+    ended: float
+    closed: float
+    epochs: tuple[tuple[float, EpochRecord], ...]
+
+    @property
+    def counts(self) -> bool:
+        return self.state in ("complete", "pruned")
+
+    @property
+    def training(self) -> float:
+        """Seconds within its epochs."""
+        return sum(record.seconds for _, record in self.epochs)
+
+    @property
+    def life(self) -> float:
+        """Seconds in which its place was not free."""
+        return self.ended - self.asked
+
+
+@dataclass(frozen=True)
+class Study:
+    """Attributes: `trials` in the order in which they were asked for; `pruner` by its name."""
+
+    name: str
+    pruner: str
+    trials: tuple[Told, ...]
+
+    @property
+    def places(self) -> int:
+        """How many trials ran at once, at most."""
+        steps = sorted(
+            itertools.chain(((one.asked, 1) for one in self.trials), ((one.ended, -1) for one in self.trials))
+        )
+        return max(itertools.accumulate(step for _, step in steps))
+
+    @property
+    def seconds(self) -> float:
+        """From the first ask to the last end; a study that was stopped in between has its pause in it."""
+        return max(one.ended for one in self.trials) - min(one.asked for one in self.trials)
+
+
+def read(root: Path, name: str) -> Study:
+    """A study of the project at `root`.
+
+    Raises:
+        StoreError: there is no such study.
+    """
+    uri = f"sqlite:///{(root / 'mlruns' / 'mlflow.db').resolve()}"
+    client = opened(uri)
+    (own,) = (run for run in search(client, [latest_study(uri, name)], "tags.`poolstudy.kind` = 'study'"))
+    study = FoundRun.of(client, own)
+    runs = {run.run_id: run for run in study.trials()}
+    book = optuna.load_study(study_name=name, storage=storage_of(root / "mlruns" / "optuna.db"))
+    asked = {one.user_attrs.get("run_id"): one for one in book.get_trials(deepcopy=False) if one.state.is_finished()}
+    told = [_told(runs[run_id], asked[run_id]) for run_id in runs.keys() & asked.keys()]
+    return Study(name, study.params["pruner"], tuple(sorted(told, key=lambda one: one.asked)))
+
+
+def _told(run: FoundRun, trial: optuna.trial.FrozenTrial) -> Told:
+    assert trial.state != TrialState.RUNNING
+    assert trial.datetime_start is not None
+    assert trial.datetime_complete is not None
+    spec = run.spec()
+    assert spec is not None
+    times = {point.step: point.timestamp / 1000 for point in run.client.get_metric_history(run.run_id, "val_loss")}
+    return Told(
+        spec=spec,
+        state=str(trial.user_attrs.get("state", "")),
+        asked=trial.datetime_start.timestamp(),
+        ended=trial.datetime_complete.timestamp(),
+        closed=run.end.timestamp() if run.end else float("nan"),
+        epochs=tuple((times[record.epoch], record) for record in run.logged_epochs()),
+    )
