@@ -97,9 +97,20 @@ def epoch_is_missing(root: Path, run: Run) -> None:
     mlflow_edit(root, statement, run.info.run_id)
 
 
+def best_is_missing(root: Path, run: Run) -> None:
+    for table in ("metrics", "latest_metrics"):
+        mlflow_edit(root, f"DELETE FROM {table} WHERE run_uuid = ? AND key = 'best_val_loss'", run.info.run_id)
+
+
 def best_is_wrong(root: Path, run: Run) -> None:
-    statement = "UPDATE latest_metrics SET value = 0.99 WHERE run_uuid = ? AND key = 'best_val_accuracy'"
-    mlflow_edit(root, statement, run.info.run_id)
+    for table in ("metrics", "latest_metrics"):
+        statement = f"UPDATE {table} SET value = 0.99 WHERE run_uuid = ? AND key = 'best_val_accuracy'"
+        mlflow_edit(root, statement, run.info.run_id)
+
+
+def epoch_is_doubled(root: Path, run: Run) -> None:
+    """As by a delivery that was made twice."""
+    MlflowClient(uri(root)).log_metric(run.info.run_id, "loss", 1.5, step=1)
 
 
 def second_run(root: Path, run: Run) -> None:

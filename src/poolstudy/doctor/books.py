@@ -122,7 +122,8 @@ def _undelivered(case: Case, attempt: Recorded, run: FoundRun) -> Trouble:
 def _told(case: Case, attempt: Recorded, run: FoundRun) -> Iterator[Trouble]:
     """Whether the run's tags and params are those of the spec that trained."""
     expected = tags_of(attempt.spec) | {"poolstudy.attempt": str(attempt.retry)}
-    strange = {key: value for key, value in expected.items() if run.tags.get(key) != value}
+    ours = {key: value for key, value in expected.items() if key.startswith("poolstudy.")}  # a colour may be changed
+    strange = {key: value for key, value in ours.items() if run.tags.get(key) != value}
     if strange:
         found = f"{attempt.name}: {', '.join(strange)} of run {run.run_id} not as its spec says"
         cure = Cure(

@@ -1,6 +1,5 @@
 """Whether a run has the files and metrics that its state promises, and whether they are what they were."""
 
-import functools
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -8,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from poolstudy.claim import METRICS
 from poolstudy.doctor.case import Case
 from poolstudy.doctor.trouble import Cure, Trouble, wrong
 from poolstudy.errors import ConfigurationError, PoolstudyError, one_line
-from poolstudy.records import EpochRecord, TrialSpec, best_epoch
+from poolstudy.records import TrialSpec, best_epoch
 from poolstudy.reproduce import claim_of
 from poolstudy.tracking import PICTURES, TRAINED_FILES, FileName, FoundRun, Mender
 from poolstudy.weights import saved_weights, weights_digest
@@ -104,41 +102,34 @@ def _new_spec(case: Case, run: FoundRun, spec: TrialSpec) -> Cure:
 
 
 def _metrics(case: Case, run: FoundRun) -> Iterator[Trouble]:
-    """Whether the metrics are those of history.csv; it was written first, and the store follows it."""
+    """Whether the metrics are those of history.csv, each logged once. MLflow lets some be added, none be changed."""
     history = run.history() if _trained(run) else None
     if not history:
         return
-    logged = {record.epoch: record for record in run.logged_epochs()}
-    missing = [record for record in history if record.epoch not in logged]
-    if missing:
-        epochs = ", ".join(str(record.epoch) for record in missing)
-        cure = Cure(f"logs epoch {epochs} of run {run.run_id}", functools.partial(_log, case, run, missing))
-        yield wrong(case.study, f"{run.name}: run {run.run_id} has no metrics of epoch {epochs}", cure)
-    for record in history:
-        other = logged.get(record.epoch, record)
-        strange = [metric for metric in METRICS if getattr(other, metric) != getattr(record, metric)]
-        if strange:
-            found = f"{', '.join(strange)} of epoch {record.epoch} not as history.csv says"
-            yield wrong(case.study, f"{run.name}: run {run.run_id} has {found}", _LOST)
+    logged = run.logged_points()
+    missing: list[tuple[str, float, int]] = []
+    for field, points in logged.items():
+        steps = [step for step, _ in points]
+        if len(set(steps)) < len(steps):
+            yield wrong(case.study, f"{run.name}: run {run.run_id} has {field} of an epoch twice", _LOST)
+        expected = {record.epoch: float(getattr(record, field)) for record in history}
+        strange = sorted({step for step, value in points if expected.get(step) != value})
+        if strange and field != "seconds":
+            found = f"has {field} of epoch {', '.join(map(str, strange))} not as history.csv says"
+            yield wrong(case.study, f"{run.name}: run {run.run_id} {found}", _LOST)
+        missing += [(field, value, step) for step, value in expected.items() if step not in steps]
     if run.state != "failed":
-        yield from _best(case, run, history)
-
-
-def _log(case: Case, run: FoundRun, records: list[EpochRecord]) -> None:
-    tracker = case.tracker()
-    for record in records:
-        tracker.log_epoch(run.run_id, record)
-
-
-def _best(case: Case, run: FoundRun, history: tuple[EpochRecord, ...]) -> Iterator[Trouble]:
-    best = history[best_epoch(history) - 1]
-    values = {"best_epoch": float(best.epoch), "best_val_loss": best.val_loss, "best_val_accuracy": best.val_accuracy}
-    strange = {name: value for name, value in values.items() if run.metrics.get(name) != value}
-    if strange:
-        found = ", ".join(f"{name} {run.metrics.get(name, 'missing')}" for name in strange)
-        what = f"logs {', '.join(strange)} of run {run.run_id} anew"
-        cure = Cure(what, lambda: Mender(case.uri).log_once(run.run_id, strange))
-        yield wrong(case.study, f"{run.name}: run {run.run_id} has {found}, not as history.csv says", cure)
+        best = history[best_epoch(history) - 1]
+        once = {"best_epoch": best.epoch, "best_val_loss": best.val_loss, "best_val_accuracy": best.val_accuracy}
+        other = [name for name, value in once.items() if run.metrics.get(name, value) != value]
+        if other:
+            found = f"has {', '.join(f'{name} {run.metrics[name]}' for name in other)}, not as history.csv says"
+            yield wrong(case.study, f"{run.name}: run {run.run_id} {found}", _LOST)
+        missing += [(name, float(value), 0) for name, value in once.items() if name not in run.metrics]
+    if missing:
+        names = ", ".join(dict.fromkeys(f"{name} of epoch {step}" if step else name for name, _, step in missing))
+        cure = Cure(f"logs {names} of run {run.run_id}", lambda: Mender(case.uri).log(run.run_id, missing))
+        yield wrong(case.study, f"{run.name}: run {run.run_id} has no {names}, which history.csv has", cure)
 
 
 # Weights

@@ -205,12 +205,20 @@ class FoundRun:
         except ValidationError as error:
             raise self._damaged("history.csv", error) from None
 
+    def logged_points(self) -> dict[str, list[tuple[int, float]]]:
+        """What was logged of every epoch, by the field of `EpochRecord`: each point's epoch and value."""
+        points = {}
+        for metric in ("loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds"):
+            history = self.client.get_metric_history(self.run_id, metric)
+            points[_RECORDED.get(metric, metric)] = [(point.step, point.value) for point in history]
+        return points
+
     def logged_epochs(self) -> tuple[EpochRecord, ...]:
         """Its epochs from MLflow's metrics, which are written as each ends: of every run, however it ended."""
         values: dict[int, dict[str, float]] = {}
-        for metric in ("loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds"):
-            for point in self.client.get_metric_history(self.run_id, metric):
-                values.setdefault(point.step, {"epoch": point.step})[_RECORDED.get(metric, metric)] = point.value
+        for field_name, points in self.logged_points().items():
+            for step, value in points:
+                values.setdefault(step, {"epoch": step})[field_name] = value
         whole = len(EpochRecord.model_fields)
         return tuple(EpochRecord.model_validate(values[step]) for step in sorted(values) if len(values[step]) == whole)
 

@@ -6,7 +6,7 @@ import sqlite3
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -75,10 +75,12 @@ class Mender:
     def write_spec(self, run_id: str, spec: TrialSpec) -> None:
         self._client.log_text(run_id, spec_text(spec), "spec.json")
 
-    def log_once(self, run_id: str, values: Mapping[str, float]) -> None:
-        """The metrics that belong to no epoch."""
+    def log(self, run_id: str, points: Sequence[tuple[str, float, int]]) -> None:
+        """Metrics by the fields of `EpochRecord` or by their own names: each one's value and epoch, or 0."""
+        names = {"seconds": "epoch_seconds"}
         now = int(time.time() * 1000)
-        self._client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in values.items()])
+        metrics = [Metric(names.get(name, name), value, now, step) for name, value, step in points]
+        self._client.log_batch(run_id, metrics=metrics)
 
 
 # A project that was moved: MLflow stores absolute locations
