@@ -8,7 +8,7 @@ LOCK := requirements/$(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo c
 INSTALLED := $(VENV)/.installed-$(notdir $(LOCK))
 WHEELS ?=# a folder of wheels: nothing is then asked of the network (docs/gpu.md)
 
-.PHONY: help setup graphviz study smoke reproduce compare ui check doctor test test-slow torture bench-gpu lint format lock
+.PHONY: help setup graphviz study smoke reproduce compare report ui check doctor test test-slow torture bench-gpu lint format lock
 
 help:  ## print these words
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -40,6 +40,9 @@ reproduce: setup  ## train a run again and prove that it comes out the same: mak
 
 compare: setup  ## runs side by side on one page: make compare RUNS="id id"; no RUNS: the best five
 	$(BIN)/poolstudy compare $(RUNS) $(ARGS)
+
+report: setup  ## the latest study on one page: ranking, history, importance, times
+	$(BIN)/poolstudy report $(ARGS)
 
 ui: setup  ## open MLflow's pages at the latest study's charts
 	$(BIN)/poolstudy ui $(ARGS)

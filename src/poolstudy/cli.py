@@ -76,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
         "runs", nargs="*", metavar="ID", help=f"{_RUN_HELP}; the best five of the latest study if none is named"
     )
     compare.set_defaults(command=_compare)
+    report = commands.add_parser("report", help="a study on one page", description=_report.__doc__)
+    report.add_argument("study", nargs="?", help="which study; the latest one if left out")
+    report.set_defaults(command=_report)
     ui = commands.add_parser("ui", help="open MLflow's pages at the study's charts", description=_ui.__doc__)
     ui.add_argument("study", nargs="?", help="which study; the latest one if left out")
     ui.add_argument("--port", type=_port, default=5000, help="port on this machine (%(default)s)")
@@ -213,6 +216,16 @@ def _compare(options: argparse.Namespace) -> int:
     for note in made.notes:
         print(f"poolstudy: {note}", file=sys.stderr)
     print(f"{os.path.relpath(made.page)}\n{os.path.relpath(made.picture)}\nand as compare/ of run {made.run_id}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    """Reports on a study: a page that opens without a network, its plots as pictures, and a table; all go to MLflow."""
+    from poolstudy.compose import find_root
+    from poolstudy.report import report
+
+    made = report(options.study, find_root(Path.cwd()))
+    print(f"{os.path.relpath(made.page)}\n{os.path.relpath(made.table)}\nand as report/ of run {made.run_id}")
     return 0
 
 
