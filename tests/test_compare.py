@@ -151,7 +151,7 @@ def test_only_what_differs_stands_above(page: str) -> None:
 
 def test_metrics_have_their_differences_to_the_first(page: str) -> None:
     # Of make_result([1, 0.5 / slot]): losses 0.5, 0.5 / 6 = 0.0833, …
-    row = page.split('scope="row">best_val_loss', 1)[1].split("</tr>", 1)[0]
+    row = page.split('scope="row">best_<wbr>val_<wbr>loss', 1)[1].split("</tr>", 1)[0]
     assert re.findall(r">([0-9.–]+)<", row)[:2] == ["0.5000", "0.0833"]
     assert '<span class="change">−0.4167</span>' in row
 

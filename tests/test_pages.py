@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from poolstudy.figures import tiles
-from poolstudy.pages import charts, embedded
+from poolstudy.pages import breakable, charts, embedded
 from poolstudy.pages.numbers import difference, number, percent, seconds
 
 
@@ -72,6 +72,10 @@ def test_the_names_in_a_matrix_stay_text() -> None:
     shown = charts.matrix("data:,", [[("1", False)]], ["<script>alert(1)</script>"], "one")
     assert "<script>" not in shown
     assert "&lt;script&gt;" in shown
+
+
+def test_names_break_after_underscores_and_stay_text() -> None:
+    assert breakable("best_val<b>") == "best_<wbr>val&lt;b&gt;"
 
 
 def test_a_picture_is_a_pixel_a_number_and_clear_where_there_is_none() -> None:

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from poolstudy.pages.numbers import NUMBERS
 
@@ -32,6 +32,11 @@ def embedded(picture: bytes) -> str:
     return f"data:{_EMBEDDED[picture[:4]]};base64,{base64.b64encode(picture).decode()}"
 
 
+def breakable(name: str) -> Markup:
+    """A name that may be broken after each of its underscores, where it is narrow."""
+    return escape(name).replace("_", Markup("_<wbr>"))
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -41,6 +46,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {**NUMBERS, "embedded": embedded}
-    environment.globals["Markup"] = Markup
+    environment.filters |= {**NUMBERS, "embedded": embedded, "breakable": breakable}
     return environment
