@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed-$(notdir $(LOCK))
 WHEELS ?=# a folder of wheels: nothing is then asked of the network (docs/gpu.md)
 BENCH := $(VENV)/.installed-bench.txt
 
-.PHONY: help setup graphviz study smoke reproduce ui check doctor test test-slow torture bench bench-gpu lint format lock
+.PHONY: help setup graphviz study smoke reproduce compare report ui check doctor test test-slow torture bench bench-gpu lint format lock
 
 help:  ## print these words
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null || grep '##' Makefile
@@ -38,6 +38,12 @@ smoke: setup  ## its twin of a minute or two
 
 reproduce: setup  ## train a run again and prove that it comes out the same: make reproduce RUN=id
 	$(BIN)/poolstudy reproduce $(or $(RUN),best) $(ARGS)
+
+compare: setup  ## runs side by side on one page: make compare RUNS="id id"; no RUNS: the best five
+	$(BIN)/poolstudy compare $(RUNS) $(ARGS)
+
+report: setup  ## the latest study on one page: ranking, history, importance, times
+	$(BIN)/poolstudy report $(ARGS)
 
 ui: setup  ## open MLflow's pages at the latest study's charts
 	$(BIN)/poolstudy ui $(ARGS)

@@ -1,6 +1,10 @@
 """What libraries say of their own accord: kept in a file, for when something fails."""
 
+import contextlib
 import logging
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 _TALKERS = ("mlflow", "optuna", "alembic", "sqlalchemy", "tensorflow", "absl")
@@ -23,3 +27,20 @@ def keep_in(log: Path) -> None:
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def output_to(log: Path) -> Iterator[None]:
+    """What is started in here, or is no Python, prints to the end of `log`: descriptors 1 and 2 are inherited."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            for descriptor, target in zip(kept, (1, 2), strict=True):
+                os.dup2(descriptor, target)
+                os.close(descriptor)

@@ -71,6 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--fix", action="store_true", help="mend what can be mended, after saying what will be done")
     doctor.set_defaults(command=_doctor)
+    compare = commands.add_parser("compare", help="runs side by side on one page", description=_compare.__doc__)
+    compare.add_argument(
+        "runs", nargs="*", metavar="ID", help=f"{_RUN_HELP}; the best five of the latest study if none is named"
+    )
+    compare.set_defaults(command=_compare)
+    report = commands.add_parser("report", help="a study on one page", description=_report.__doc__)
+    report.add_argument("study", nargs="?", help="which study; the latest one if left out")
+    report.set_defaults(command=_report)
     ui = commands.add_parser("ui", help="open MLflow's pages at the study's charts", description=_ui.__doc__)
     ui.add_argument("study", nargs="?", help="which study; the latest one if left out")
     ui.add_argument("--port", type=_port, default=5000, help="port on this machine (%(default)s)")
@@ -197,6 +205,28 @@ def _doctor(options: argparse.Namespace) -> int:
     from poolstudy.terminal import stdout_console
 
     return 0 if examine(find_root(Path.cwd()), stdout_console(), fix=options.fix) else 1
+
+
+def _compare(options: argparse.Namespace) -> int:
+    """Puts 2 to 50 runs side by side: a page that opens without a network, and a picture; both go to MLflow too."""
+    from poolstudy.compare import compare
+    from poolstudy.compose import find_root
+
+    made = compare(options.runs, find_root(Path.cwd()))
+    for note in made.notes:
+        print(f"poolstudy: {note}", file=sys.stderr)
+    print(f"{os.path.relpath(made.page)}\n{os.path.relpath(made.picture)}\nand as compare/ of run {made.run_id}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    """Reports on a study: a page that opens without a network, its plots as pictures, and a table; all go to MLflow."""
+    from poolstudy.compose import find_root
+    from poolstudy.report import report
+
+    made = report(options.study, find_root(Path.cwd()))
+    print(f"{os.path.relpath(made.page)}\n{os.path.relpath(made.table)}\nand as report/ of run {made.run_id}")
+    return 0
 
 
 def _ui(options: argparse.Namespace) -> int:

@@ -10,7 +10,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from poolstudy.chatter import output_to
 from poolstudy.errors import DeviceError
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Key, Lost
 from poolstudy.execution.far_side import RunTask, answer, work
@@ -74,7 +74,7 @@ class LocalEngine:
 
     def _serve(self) -> None:
         """Starts the server, if it does not run; it loads TensorFlow while this process goes on."""
-        with _environment(self._variables), _output_to(self.log):
+        with _environment(self._variables), output_to(self.log):
             forkserver.ensure_running()
 
     def call(self, function: Callable[[], Any], timeout: float | None = None) -> Any:
@@ -281,20 +281,3 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
-
-
-@contextlib.contextmanager
-def _output_to(log: Path) -> Iterator[None]:
-    """What is started in here prints to the log: descriptors 1 and 2 are inherited."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            for descriptor, target in zip(kept, (1, 2), strict=True):
-                os.dup2(descriptor, target)
-                os.close(descriptor)

@@ -5,7 +5,16 @@ Names of tags, params, metrics and files are the public contract; see docs/track
 
 from poolstudy.tracking.found import PICTURES, TRAINED_FILES, FileName, FoundRun
 from poolstudy.tracking.mending import Mender, every_run, move, moved, place
-from poolstudy.tracking.reading import count, dashboard_link, find_run, latest_study, readable, run_link
+from poolstudy.tracking.reading import (
+    attach,
+    count,
+    dashboard_link,
+    find_run,
+    latest_study,
+    readable,
+    run_link,
+    study_run,
+)
 from poolstudy.tracking.store import STORE_ERRORS, resolved_uri
 from poolstudy.tracking.writing import STATUS, TrackedRun, Tracker, params_of, tags_of
 
@@ -19,6 +28,7 @@ __all__ = [
     "Mender",
     "TrackedRun",
     "Tracker",
+    "attach",
     "count",
     "dashboard_link",
     "every_run",
@@ -31,5 +41,6 @@ __all__ = [
     "readable",
     "resolved_uri",
     "run_link",
+    "study_run",
     "tags_of",
 ]

@@ -249,10 +249,14 @@ class FoundRun:
 
     def best(self) -> "FoundRun | None":
         """The best complete trial of a study, asked of the study's own run; of equals the one of the lowest slot."""
+        return next(iter(self.ranked()), None)
+
+    def ranked(self) -> "list[FoundRun]":
+        """Every complete trial of a study, best first, asked of the study's own run."""
         metric = self.objective()
         direction = "ASC" if metric == "best_val_loss" else "DESC"  # config.Objective allows nothing else
         order = [f"metrics.`{metric}` {direction}", "attributes.run_name"]
-        return next(iter(self._trials(" and tags.`poolstudy.state` = 'complete'", order)), None)
+        return self._trials(" and tags.`poolstudy.state` = 'complete'", order)
 
     def _trials(self, condition: str, order: Sequence[str]) -> "list[FoundRun]":
         trial = f"tags.`poolstudy.kind` = 'trial'{condition}"

@@ -2,7 +2,8 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from mlflow import MlflowClient
 
@@ -52,11 +53,25 @@ def _by_id(client: MlflowClient, text: str) -> FoundRun:
 
 
 def _best(client: MlflowClient, experiment_id: str) -> FoundRun:
-    study = FoundRun.of(client, next(search(client, [experiment_id], "tags.`poolstudy.kind` = 'study'")))
+    study = _study_of(client, experiment_id)
     best = study.best()
     if best is None:
         raise RunNotFound(f"no trial of study {study.study} is complete yet", "one", "wait for it, or give a run ID")
     return best
+
+
+def _study_of(client: MlflowClient, experiment_id: str) -> FoundRun:
+    return FoundRun.of(client, next(search(client, [experiment_id], "tags.`poolstudy.kind` = 'study'")))
+
+
+def study_run(uri: str, name: str | None = None) -> FoundRun:
+    """The own run of the study that was started last, or of the one named.
+
+    Raises:
+        StoreError: there is none, or the store cannot be read.
+    """
+    with readable(uri):
+        return _study_of(opened(uri), latest_study(uri, name))
 
 
 def latest_study(uri: str, name: str | None = None) -> str:
@@ -100,6 +115,23 @@ def dashboard_link(server: str, experiment_id: str, key: str) -> str:
 def run_link(server: str, run: FoundRun) -> str:
     """The address of a run's page, on a running server."""
     return f"{without_password(server).rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+
+
+def attach(run: FoundRun, paths: Iterable[Path], folder: str | None = None) -> None:
+    """Adds files to a run that has ended: what was made of it later, such as a report on a study.
+
+    Args:
+        folder: of the run, to put them into; its root, if left out.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    try:
+        for path in paths:
+            run.client.log_artifact(run.run_id, str(path), folder)
+    except (OSError, *STORE_ERRORS) as error:
+        found = f"the files of run {run.run_id}: {one_line(error)}"
+        raise StoreError(found, "an artifact store that can be written", "mend it, then try again") from None
 
 
 @contextlib.contextmanager
