@@ -41,7 +41,7 @@ class Server:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "mlflow", "server", *store, *place],
                 cwd=self._folder,
-                env=clean_environment(),
+                env=clean_environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # eight processes more
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
