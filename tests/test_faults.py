@@ -41,7 +41,7 @@ class Server:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "mlflow", "server", *store, *place],
                 cwd=self._folder,
-                env=clean_environment(),
+                env=clean_environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # eight processes more
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -193,7 +193,9 @@ def test_a_disk_that_is_full_from_the_start_is_told_in_one_line(project: Path, p
         check_one_line(said.returncode, 3, said.stderr)
         assert "No space left on device" in said.stderr or "disk is full" in said.stderr
         subprocess.run(["mount", "-o", "remount,size=100m", project / "mlruns"], check=True)
-        check_nothing_is_lost(project, poolstudy, 1)
+        again = poolstudy(project, "run", "tiny", "study.trials=1", *ONE)
+        assert again.returncode == 0, again.stderr
+        check_books(project)
 
 
 def test_artifacts_that_become_read_only_stop_the_study(project: Path, poolstudy: Command) -> None:

@@ -340,13 +340,13 @@ def children(process: int) -> list[int]:
     [
         (signal.SIGKILL, "its process was ended by SIGKILL"),
         (signal.SIGSEGV, "its process was ended by SIGSEGV"),
-        (signal.SIGSTOP, "hung for more than 45 s"),
+        (signal.SIGSTOP, "hung for more than 60 s"),
     ],
 )
 def test_a_trial_whose_process_is_killed_or_hangs_is_tried_again_in_its_slot(
     project: Path, sign: signal.Signals, reason: str
 ) -> None:
-    settings = ["study.trials=2", "training.epochs=40", "training.patience=40", "execution.trial_timeout=45"]
+    settings = ["study.trials=2", "training.epochs=40", "training.patience=40", "execution.trial_timeout=60"]
     with start(project, "execution.workers=1", *settings) as study:
         wait_for(study, "trial-0001  epoch 2/40")
         workers = [worker for child in children(study.pid) for worker in children(child)]

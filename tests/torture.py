@@ -35,6 +35,7 @@ dropout: [0.0, 0.1, 0.2, 0.3]
 learning_rate: null
 batch_size: null
 """
+_LAST = 1800.0  # seconds for what is left to train and draw after the last kill
 _GONE = 30.0  # seconds that what belongs to a dead coordinator may take to end
 
 
@@ -66,8 +67,11 @@ class Torture:
                 break
         print(f"{self.done} kills; now undisturbed", flush=True)
         undisturbed = Study(self.root, self.trials, self.data)
-        undisturbed.wait(max(300.0, self.until - time.monotonic()))
-        if undisturbed.process.returncode != 0:
+        undisturbed.wait(_LAST)
+        if undisturbed.process.poll() is None:
+            self.wrong.append(f"was not done {_LAST:g} s after the last kill")
+            undisturbed.kill("all", self.dice)
+        elif undisturbed.process.returncode != 0:
             self.wrong.append(f"ended with {undisturbed.process.returncode}: {undisturbed.complaint()}")
 
     @property
