@@ -204,7 +204,7 @@ def with_network(entry: Entry, run: FoundRun, folder: Path, data: SearchData | N
         path = run.read("model.keras", folder)
         if path is None:
             return entry
-        model = keras.models.load_model(path, compile=False)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
         path.unlink()
         maps = {}
         if data and entry.data and entry.data.image_shape == data.identity.image_shape:
