@@ -7,9 +7,9 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from poolstudy.errors import PoolstudyError, SurroundingsError
+from poolstudy.errors import PoolstudyError, SurroundingsError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,8 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """Repeats what it was given in one line, whatever that was."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message, 1000))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="poolstudy", description="Average or max pooling? A tracked hyperparameter study of small CNNs."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
