@@ -119,7 +119,8 @@ class Tracker:
 
     def create_trial(self, spec: TrialSpec, name: str, retry: int, began_at: int | None = None) -> str:
         """A new run for an attempt that began at this millisecond, or now. Returns its ID."""
-        return self._create("trial", name, tags_of(spec) | {"poolstudy.attempt": str(retry)}, began_at)
+        tags = tags_of(spec) | {"poolstudy.attempt": str(retry), **_colour(spec)}
+        return self._create("trial", name, tags, began_at)
 
     def find_trial(self, spec: TrialSpec, retry: int) -> str | None:
         """The open run of an attempt whose creation was never answered; None where there is none."""
@@ -138,7 +139,8 @@ class Tracker:
 
     def open_reproduction(self, spec: TrialSpec, name: str, original: str, patch: str = "") -> str:
         """A new run that is to be compared with the run `original`. Returns its ID."""
-        run_id = self._create("reproduction", name, tags_of(spec) | {"poolstudy.reproduces": original})
+        tags = tags_of(spec) | {"poolstudy.reproduces": original, **_colour(spec)}
+        run_id = self._create("reproduction", name, tags)
         self.describe(run_id, spec, patch)
         return run_id
 
@@ -290,8 +292,12 @@ def tags_of(spec: TrialSpec) -> dict[str, str]:
         "poolstudy.trial": str(spec.slot),
         "poolstudy.spec_digest": spec.digest,
         "poolstudy.data_digest": spec.data.digest,
-        "mlflow.runColor": shade(spec.hyperparameters.pooling, spec.slot),
     }
+
+
+def _colour(spec: TrialSpec) -> dict[str, str]:
+    """The colour that the pages give a run; a user may choose another."""
+    return {"mlflow.runColor": shade(spec.hyperparameters.pooling, spec.slot)}
 
 
 def params_of(spec: TrialSpec) -> dict[str, str]:
