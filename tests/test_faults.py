@@ -102,7 +102,7 @@ def check_one_line(code: int, expected: int, err: str, *texts: str) -> None:
 def test_a_server_that_is_stopped_three_times_changes_nothing(
     project: Path, server: Server, tmp_path: Path, poolstudy: Command
 ) -> None:
-    settings = [*ONE, "study.trials=6", "training.epochs=20", "training.patience=20"]
+    settings = [*ONE, "study.trials=6", "training.epochs=80", "training.patience=80"]
     with start(project, *settings, f"tracking.uri={server.uri}") as study:
         for _ in range(3):
             wait_for(study, "  epoch ")

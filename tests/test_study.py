@@ -42,10 +42,13 @@ IMAGES = {
 
 
 @pytest.fixture(scope="session")
-def study(finished: tuple[Path, Any]) -> Path:
+def study(finished: tuple[Path, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished study, for some tests here go on with it."""
+    from damage import copied
+
     root, said = finished
     assert said.returncode == 0, said.stdout + said.stderr
-    return root
+    return copied(root, tmp_path_factory.mktemp("study") / "project")
 
 
 def test_exactly_the_trials_that_were_asked_for_are_done(study: Path) -> None:
@@ -204,7 +207,7 @@ def test_thousands_of_trials_are_played_through_the_real_coordinator(tmp_path: P
     command = [sys.executable, "-m", "benchmarks.scale", "--trials", "100", "--keep", str(tmp_path / "scale")]
     said = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=300)
     assert said.stdout.splitlines()[-1].startswith("| 100 | ")
-    assert len(runs(tmp_path / "scale")) == 100
+    assert len(runs(tmp_path / "scale", "scale")) == 100
 
 
 @pytest.mark.slow
@@ -396,12 +399,11 @@ def test_a_trial_that_fails_late_keeps_its_epochs_and_pictures_but_ranks_nowhere
     assert said.returncode == 1
     (run,) = runs(project)
     assert run.data.tags["poolstudy.state"] == "failed"
-    assert run.data.tags["poolstudy.reason"].startswith("val_loss is ")
+    assert run.data.tags["poolstudy.reason"].startswith("loss is nan in epoch ")
     assert files_of(project, run) == FILES
     assert images_of(project, run) == sorted(IMAGES)
     assert "best_val_accuracy" not in run.data.metrics
-    assert f"(val_loss is {run.data.tags['poolstudy.reason'].split()[2]} in epoch" in said.stdout
-    assert "see mlruns/logs/tiny.log)" in said.stdout
+    assert f"({run.data.tags['poolstudy.reason']}; see mlruns/logs/tiny.log)" in said.stdout
 
 
 @pytest.mark.slow

@@ -73,17 +73,19 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
             )
         )
         from poolstudy import tracking
-        from poolstudy.search import STORE_ERRORS, Search
+        from poolstudy.search import STORE_ERRORS, Search, known
 
         chatter.keep_in(log)
         found = find_gpus(engine, required=execution.require_gpu)
-        search = Search(mlruns / "optuna.db", config, data.identity)
         places, crowd = plan(config, data.identity, found.gpus, cores(), mlruns / "cache")
         saved = data.save(mlruns / "cache" / data.identity.digest[:16])
+        book, device = mlruns / "optuna.db", places[0].device.name
         with ThreadPoolExecutor(1, "outlook") as beside:  # MLflow's store takes seconds to open
-            device = places[0].device.name
-            measuring = None if search.ended() else beside.submit(measure, config, data.identity, saved, engine, device)
+            goes_on = known(book, study.name)
+            measuring = None if goes_on else beside.submit(measure, config, data.identity, saved, engine, device)
             tracker = tracking.Tracker(config.tracking.uri, config.tracking.artifacts, study.name, root)
+        # Optuna's after MLflow's: a study whose store cannot be opened leaves nothing.
+        search = Search(book, config, data.identity)
         measured = measuring.result() if measuring else None
         outlook = look_ahead(config, data.identity, len(places), search.ended(), tracker, measured)
         metric, shown_log, forecast = study.objective.metric, os.path.relpath(log), outlook.forecast()

@@ -171,7 +171,7 @@ def _save_for_drawing(trial: "TrainedTrial", folder: Path) -> None:
     from poolstudy import figures
 
     np.savez(folder / "trained.npz", **trial.trained)  # type: ignore[arg-type]  # numpy's stub
-    (folder / "outline.json").write_text(figures.outline(trial.model, folder).model_dump_json())
+    (folder / "outline.json").write_text(figures.outline(trial.model).model_dump_json())
 
 
 def _layers(trial: "TrainedTrial") -> "pd.DataFrame":

@@ -85,7 +85,7 @@ def test_equal_weights_give_equal_pixels(tmp_path: Path) -> None:
 
 def test_the_diagram_has_the_resolution_that_was_asked_for(tmp_path: Path) -> None:
     network = HyperParameters(pooling="max", pool_size=2, filters=(2,), dropout=0)
-    drawn = outline(build_model(network, (8, 8, 1), 10, 5), tmp_path)
+    drawn = outline(build_model(network, (8, 8, 1), 10, 5))
     assert drawn.layers[:2] == (("conv_1", (8, 8, 2), 20), ("pool_1", (4, 4, 2), 0))  # 3 x 3 x 1 x 2 and 2 biases
     sizes = []
     for dpi in (50, 100):
@@ -239,9 +239,7 @@ def test_a_name_that_the_font_has_no_letters_for_becomes_its_number() -> None:
     assert readable("a very long name of a class", 7) == "a very long n…"
 
 
-def subject(
-    network: HyperParameters, image_shape: tuple[int, int, int], names: tuple[str, ...], scratch: Path
-) -> Subject:
+def subject(network: HyperParameters, image_shape: tuple[int, int, int], names: tuple[str, ...]) -> Subject:
     model = build_model(network, image_shape, len(names), 5)
     weights = weights_of(model)
     images = np.random.default_rng(1).integers(0, 256, (6, *image_shape), np.uint8)
@@ -250,7 +248,7 @@ def subject(
     data = spec.data.model_copy(update={"class_names": names, "image_shape": image_shape})
     spec = spec.model_copy(update={"hyperparameters": network, "data": data})
     result, labels = make_result([0.5]), np.zeros(6, np.uint8)
-    return Subject(spec, result, outline(model, scratch), weights, weights, images, labels, answers)
+    return Subject(spec, result, outline(model), weights, weights, images, labels, answers)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +263,7 @@ def test_every_picture_is_drawn_and_twice_the_same(
     tmp_path: Path, image_shape: tuple[int, int, int], names: tuple[str, ...]
 ) -> None:
     network = HyperParameters(pooling="max", pool_size=2, filters=(2, 3), dropout=0)
-    drawn = subject(network, image_shape, names, tmp_path)
+    drawn = subject(network, image_shape, names)
     for turn in ("one", "two"):
         (tmp_path / turn).mkdir()
         draw(drawn, tmp_path / turn, tmp_path / turn / "images", FigureSettings(example_image=99))
@@ -280,8 +278,6 @@ def test_every_picture_is_drawn_and_twice_the_same(
 
 def test_a_network_without_mistakes_is_drawn_too(tmp_path: Path) -> None:
     network = HyperParameters(pooling="max", pool_size=2, filters=(2,), dropout=0)
-    perfect = dataclasses.replace(
-        subject(network, (8, 8, 1), ("a", "b"), tmp_path), labels=np.arange(6, dtype=np.uint8) % 2
-    )
+    perfect = dataclasses.replace(subject(network, (8, 8, 1), ("a", "b")), labels=np.arange(6, dtype=np.uint8) % 2)
     draw(perfect, tmp_path, tmp_path / "images", FigureSettings())
     assert (tmp_path / "most_wrong.png").exists()

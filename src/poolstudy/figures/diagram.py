@@ -25,17 +25,11 @@ class Outline(Frozen):
     layers: tuple[tuple[str, tuple[int, ...], int], ...]
 
 
-def outline(model: keras.Model, scratch: Path) -> Outline:
-    """The outline of a model.
-
-    Args:
-        scratch: a folder to write to.
-    """
-    graph = scratch / "diagram.raw"  # "raw" is pydot's name for the language itself
-    keras.utils.plot_model(model, to_file=str(graph), show_shapes=True, show_layer_names=True, rankdir="TB")
+def outline(model: keras.Model) -> Outline:
+    """The outline of a model, as plot_model begins it; asks nothing of the program `dot`."""
+    graph = keras.utils.model_to_dot(model, show_shapes=True, show_layer_names=True, rankdir="TB").to_string()
     layers = tuple((layer.name, tuple(layer.output.shape[1:]), layer.count_params()) for layer in model.layers)
-    lines = [line for line in graph.read_text().splitlines() if not line.startswith("dpi=")]  # drawing decides
-    graph.unlink()
+    lines = [line for line in graph.splitlines() if not line.startswith("dpi=")]  # drawing decides
     return Outline(graph="\n".join(lines), layers=layers)
 
 

@@ -16,12 +16,12 @@ from poolstudy.config import StudyConfig
 from poolstudy.errors import StudyMismatch
 from poolstudy.records import Attempt, DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of
 from poolstudy.search.attempts import LATE_RUN, Settled, attempt_of, late_runs, spec_of, state_of
-from poolstudy.search.parts import SETTLED, STATES, STORE_ERRORS, open_study, sampler_of, suggest
+from poolstudy.search.parts import SETTLED, STATES, STORE_ERRORS, known, open_study, sampler_of, suggest
 from poolstudy.search.ranking import Ranking
 from poolstudy.search.reading import Book, Recorded, read_books
 from poolstudy.space import HyperParameters, Value
 
-__all__ = ["STORE_ERRORS", "Attempt", "Book", "Recorded", "Search", "late_runs", "read_books"]
+__all__ = ["STORE_ERRORS", "Attempt", "Book", "Recorded", "Search", "known", "late_runs", "read_books"]
 
 _DUPLICATES_IN_A_ROW = 10  # then an unseen configuration is drawn at random
 

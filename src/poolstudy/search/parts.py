@@ -47,6 +47,20 @@ def open_study(database: Path, config: StudyConfig) -> optuna.Study:
         raise StoreError(found, "an SQLite file that can be written", "mend it or move it away") from None
 
 
+def known(database: Path, study: str) -> bool:
+    """Whether a database has a study of this name.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    if not database.exists():
+        return False
+    try:
+        return study in optuna.get_all_study_names(storage_of(database))
+    except (OSError, RuntimeError, *STORE_ERRORS) as error:
+        raise _unreadable(database, error) from None
+
+
 def count(database: Path) -> tuple[int, int]:
     """How many studies, and how many trials in all, a database has that exists.
 
@@ -58,9 +72,14 @@ def count(database: Path) -> tuple[int, int]:
         trials = [summary.n_trials for summary in optuna.get_all_study_summaries(storage)]
         storage.engine.dispose()
     except (OSError, RuntimeError, *STORE_ERRORS) as error:
-        found = f"{database} cannot be read ({one_line(error)})"
-        raise StoreError(found, "an SQLite file of Optuna's", "mend it or move it away") from None
+        raise _unreadable(database, error) from None
     return len(trials), sum(trials)
+
+
+def _unreadable(database: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"{database} cannot be read ({one_line(error)})", "an SQLite file of Optuna's", "mend it or move it away"
+    )
 
 
 def storage_of(database: Path) -> optuna.storages.RDBStorage:
