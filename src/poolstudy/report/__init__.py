@@ -38,11 +38,11 @@ def report(name: str | None, root: Path) -> Reported:
     with readable(uri), chatter.output_to(log):
         from poolstudy.report.page import html, settings_of
         from poolstudy.report.standing import Standing
-        from poolstudy.search.book import open_book
+        from poolstudy.search.book import read_book
         from poolstudy.search.plots import plots
 
         chatter.keep_in(log)
-        book = open_book(root / "mlruns" / "optuna.db", study.study)
+        book = read_book(root / "mlruns" / "optuna.db", study.study)
         standing = Standing(study, book, {run.run_id: run for run in study.trials()})
         drawn = list(plots(book, *settings_of(standing)))
         folder = root / "mlruns" / "reports" / study.study
