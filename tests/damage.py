@@ -133,16 +133,11 @@ def folder_is_left(root: Path, run: Run) -> None:
 def open_attempt(root: Path, run: Run) -> None:
     """As after kill -9 while it trained: open in both books."""
     run_is_open(root, run)
-    for name in (
-        "best_epoch",
-        "best_val_loss",
-        "best_val_accuracy",
-        "parameter_count",
-        "train_seconds",
-        "images_per_second",
-    ):
-        for table in ("metrics", "latest_metrics"):  # what is logged at the end
-            mlflow_edit(root, f"DELETE FROM {table} WHERE run_uuid = ? AND key = ?", run.info.run_id, name)
+    reached = {"best_epoch", "best_val_loss", "best_val_accuracy"}
+    for name in reached | {"parameter_count", "train_seconds", "images_per_second"}:
+        if name in run.data.metrics:  # what is logged at the end; a trial that failed has none of it
+            for table in ("metrics", "latest_metrics"):
+                mlflow_edit(root, f"DELETE FROM {table} WHERE run_uuid = ? AND key = ?", run.info.run_id, name)
     (number,) = [trial.number for trial in trials(root) if trial.user_attrs.get("run_id") == run.info.run_id]
     optuna_edit(root, "UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE number = ?", number)
     for key in ("state", "reason", "objective"):
