@@ -83,7 +83,7 @@ def check_books(root: Path, study: str = "tiny", uri: str = "") -> None:
 def disagreements(root: Path, study: str = "tiny", uri: str = "") -> Iterator[str]:
     """Everything in which Optuna's attempts and MLflow's runs do not agree."""
     yield from damaged_databases(root)
-    late = late_runs(optuna_study(root, study))
+    late = late_runs(optuna_study(root, study).user_attrs)
     attempts, tracked = {}, {}
     for trial in trials(root, study):
         if not trial.state.is_finished():

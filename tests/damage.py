@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from books import artifact, runs, trials
+from books import artifact, optuna_study, runs, trials
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.tracking._tracking_service import utils
@@ -133,16 +133,11 @@ def folder_is_left(root: Path, run: Run) -> None:
 def open_attempt(root: Path, run: Run) -> None:
     """As after kill -9 while it trained: open in both books."""
     run_is_open(root, run)
-    for name in (
-        "best_epoch",
-        "best_val_loss",
-        "best_val_accuracy",
-        "parameter_count",
-        "train_seconds",
-        "images_per_second",
-    ):
-        for table in ("metrics", "latest_metrics"):  # what is logged at the end
-            mlflow_edit(root, f"DELETE FROM {table} WHERE run_uuid = ? AND key = ?", run.info.run_id, name)
+    reached = {"best_epoch", "best_val_loss", "best_val_accuracy"}
+    for name in reached | {"parameter_count", "train_seconds", "images_per_second"}:
+        if name in run.data.metrics:  # what is logged at the end; a trial that failed has none of it
+            for table in ("metrics", "latest_metrics"):
+                mlflow_edit(root, f"DELETE FROM {table} WHERE run_uuid = ? AND key = ?", run.info.run_id, name)
     (number,) = [trial.number for trial in trials(root) if trial.user_attrs.get("run_id") == run.info.run_id]
     optuna_edit(root, "UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE number = ?", number)
     for key in ("state", "reason", "objective"):
@@ -150,6 +145,17 @@ def open_attempt(root: Path, run: Run) -> None:
         statement = f"DELETE FROM trial_user_attributes WHERE key = ? AND trial_id = {trial_id}"
         if key in trials(root)[number].user_attrs:
             optuna_edit(root, statement, key, number)
+
+
+def run_is_noted_late(root: Path, run: Run, instead: str | None = None) -> None:
+    """As of an attempt that ended while the server was away: its run stands at the study, at its trial `instead`."""
+    (trial,) = [trial for trial in trials(root) if trial.user_attrs.get("run_id") == run.info.run_id]
+    where, noted = "WHERE key = 'run_id' AND value_json = ?", f'"{run.info.run_id}"'
+    if instead is None:
+        optuna_edit(root, f"DELETE FROM trial_user_attributes {where}", noted)
+    else:
+        optuna_edit(root, f"UPDATE trial_user_attributes SET value_json = ? {where}", f'"{instead}"', noted)
+    optuna_study(root).set_user_attr(f"run_id of trial {trial.number}", run.info.run_id)
 
 
 def weights_are_changed(root: Path, run: Run) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 from browsing import OFFLINE, chromium, requested, uncaught
@@ -23,7 +23,7 @@ from poolstudy.report import report
 from poolstudy.report.page import _edge
 from poolstudy.report.standing import Standing
 from poolstudy.search import Search
-from poolstudy.search.book import Book, Tried, open_book
+from poolstudy.search.book import Book, Tried, read_book
 from poolstudy.tracking import FoundRun, Tracker
 
 EVIL = "<script>alert('x')</script>"
@@ -44,13 +44,15 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 # How a study stands, worked out by hand
 
 
-def tried(number: int, state: str | None, value: float | None = None, **settings: Any) -> Tried:
+def tried(
+    number: int, state: State | Literal["duplicate"] | None, value: float | None = None, **settings: Any
+) -> Tried:
     """A trial that trained from minute `number` on, for half a minute."""
     begun = NOON + timedelta(minutes=number)
     name = f"trial-{number + 1:04d}"
     settings = {"pooling": "max", **settings}
     ended = begun + timedelta(seconds=30)
-    return Tried(number, name, f"run-{number}", state, value, settings, "", None, begun, ended)
+    return Tried(number, name, f"run-{number}", "", state, value, settings, "", None, begun, ended)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Run:
 
 
 def standing(*trials: Tried, maximize: bool = True, runs: dict[str, Run] | None = None, **ranges: Any) -> Standing:
-    book = Book("s", maximize, trials, ranges, cast("Any", None))
+    book = Book("s", maximize, trials, ranges, ())
     return Standing(cast("FoundRun", None), book, cast("dict[str, FoundRun]", runs or {}))
 
 
@@ -253,12 +255,12 @@ def test_a_study_that_is_not_there_is_refused(root: Path, whole: str) -> None:
 
 def test_a_study_of_another_machine_or_a_broken_database_is_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="the database of a study"):
-        open_book(tmp_path / "optuna.db", "s")
+        read_book(tmp_path / "optuna.db", "s")
     with pytest.raises(StoreError, match="no study 'elsewhere'"):
-        open_book(root / "mlruns" / "optuna.db", "elsewhere")
+        read_book(root / "mlruns" / "optuna.db", "elsewhere")
     (tmp_path / "broken.db").write_bytes(b"no database" * 100)
     with pytest.raises(StoreError, match="cannot be read"):
-        open_book(tmp_path / "broken.db", "s")
+        read_book(tmp_path / "broken.db", "s")
 
 
 def test_a_name_set_by_hand_is_shown_as_text(root: Path, play: Play, whole: str) -> None:

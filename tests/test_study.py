@@ -162,6 +162,17 @@ def test_the_doctor_finds_nothing_wrong_and_writes_nothing(study: Path) -> None:
     assert content(study) == before
 
 
+def test_the_doctor_knows_runs_that_were_noted_at_the_study(study: Path, tmp_path: Path) -> None:
+    import damage
+
+    root = damage.copied(study, tmp_path / "copy")
+    first, second, *_ = runs(root)
+    damage.run_is_noted_late(root, first)
+    damage.run_is_noted_late(root, second, instead="0" * 32)  # what was noted later counts
+    assert damage.examined(root) == (True, "1 study: nothing disagrees\n")
+    check_books(root)
+
+
 def test_the_doctor_mends_many_things_at_once(study: Path, tmp_path: Path) -> None:
     import damage
 

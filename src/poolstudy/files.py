@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from poolstudy.errors import StoreError
+
 _PART = re.compile(r"\..+-(\d+)(\.[\w-]+)?(-journal|-wal|-shm)?")
 
 
@@ -29,6 +31,16 @@ def replacing(path: Path) -> Iterator[Path]:
             part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writable(place: Path) -> Iterator[None]:
+    """While the block lasts, that a file cannot be written becomes a StoreError about `place`."""
+    try:
+        yield
+    except OSError as error:
+        expected, remedy = "a folder that can be written", "mend its permissions"
+        raise StoreError(f"{place}: {error.strerror}", expected, remedy) from None
 
 
 def left_parts(folder: Path) -> list[Path]:

@@ -24,7 +24,7 @@ from poolstudy.devices import find_gpus, hardware
 from poolstudy.errors import ClaimBroken, ConfigurationError, RunNotFound, StoreError, TrialLost, one_line
 from poolstudy.execution import EpochEnded, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
-from poolstudy.files import replacing
+from poolstudy.files import replacing, writable
 from poolstudy.progress import DownloadProgress
 from poolstudy.records import Device, EpochRecord, State, TrialSpec, digest_of
 from poolstudy.sources import DigitsData, IdxData
@@ -107,11 +107,8 @@ def freeze(which: str, root: Path) -> Path:
     """
     claim = read_claim(which, root, load_tracking(root))
     path = root / "experiments" / claim.spec.study / "best.json"
-    try:
-        with replacing(path) as file:
-            file.write_text(claim.sealed())
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}", "a folder that can be written", "mend its permissions") from None
+    with writable(path), replacing(path) as file:
+        file.write_text(claim.sealed())
     return path
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from poolstudy import chatter
 from poolstudy.comparison import Comparison
 from poolstudy.compose import load_tracking
-from poolstudy.errors import ConfigurationError, RunNotFound, StoreError
-from poolstudy.files import replacing
+from poolstudy.errors import ConfigurationError, RunNotFound
+from poolstudy.files import replacing, writable
 from poolstudy.tracking import FoundRun, attach, find_run, readable, resolved_uri, study_run
 
 MOST = 50
@@ -112,15 +112,11 @@ def _written(comparison: Comparison, folder: Path, name: str) -> tuple[Path, Pat
     from poolstudy.figures.across import save_sheet
 
     page, picture = folder / f"{name}.html", folder / f"{name}.png"
-    try:
+    with writable(folder):
         with replacing(page) as part:
             part.write_text(html(comparison), encoding="utf-8")
         with replacing(picture) as part:
             save_sheet(comparison, part)
-    except OSError as error:
-        raise StoreError(
-            f"{folder}: {error.strerror}", "a folder that can be written", "mend its permissions"
-        ) from None
     return page, picture
 
 

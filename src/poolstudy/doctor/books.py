@@ -10,7 +10,7 @@ from poolstudy.check.finding import some
 from poolstudy.doctor.case import Case
 from poolstudy.doctor.disk import REPRODUCTIONS, remove
 from poolstudy.doctor.trouble import Cure, Trouble, note, wrong
-from poolstudy.search import Recorded
+from poolstudy.search import TriedAttempt
 from poolstudy.tracking import STATUS, FoundRun, Mender, params_of, tags_of
 
 
@@ -25,7 +25,7 @@ def look(case: Case) -> Iterator[Trouble]:
         runs = {run.run_id: run for run in case.runs}
         for attempt in case.attempts:
             if not attempt.open:
-                yield from _ended(case, attempt, runs.get(attempt.run_id or ""))
+                yield from _ended(case, attempt, runs.get(attempt.run_id))
         yield from _unknown_runs(case)
     yield from _reproductions(case)
 
@@ -80,7 +80,7 @@ def _slots(case: Case) -> Iterator[Trouble]:
             yield wrong(case.study, f"slot {slot} has ended {times} times ({names})", "the last one counts")
 
 
-def _ended(case: Case, attempt: Recorded, run: FoundRun | None) -> Iterator[Trouble]:
+def _ended(case: Case, attempt: TriedAttempt, run: FoundRun | None) -> Iterator[Trouble]:
     """An attempt that Optuna has as ended, beside its run."""
     name, state = attempt.name, attempt.state
     if not attempt.consistent or state is None:
@@ -101,8 +101,8 @@ def _ended(case: Case, attempt: Recorded, run: FoundRun | None) -> Iterator[Trou
         yield from _told(case, attempt, run)
 
 
-def _without_run(case: Case, attempt: Recorded) -> Trouble:
-    name, run_id = attempt.name, attempt.run_id or ""
+def _without_run(case: Case, attempt: TriedAttempt) -> Trouble:
+    name, run_id = attempt.name, attempt.run_id
     if run_id and Mender(case.uri).is_deleted(run_id):
         cure = Cure(f"takes run {run_id} back out of MLflow's bin", lambda: Mender(case.uri).restore(run_id))
         return wrong(case.study, f"{name} is {attempt.state} in Optuna; its run {run_id} was deleted in MLflow", cure)
@@ -114,12 +114,12 @@ def _without_run(case: Case, attempt: Recorded) -> Trouble:
     return wrong(case.study, found, "restore MLflow's database and artifacts from a backup")
 
 
-def _undelivered(case: Case, attempt: Recorded, run: FoundRun) -> Trouble:
+def _undelivered(case: Case, attempt: TriedAttempt, run: FoundRun) -> Trouble:
     found = f"{attempt.name} is {attempt.state} in Optuna; run {run.run_id} is RUNNING, and no process works on it"
     return _delivered(case, found) if case.waits(attempt.name) else wrong(case.study, found, case.settling)
 
 
-def _told(case: Case, attempt: Recorded, run: FoundRun) -> Iterator[Trouble]:
+def _told(case: Case, attempt: TriedAttempt, run: FoundRun) -> Iterator[Trouble]:
     """Whether the run's tags and params are those of the spec that trained."""
     expected = tags_of(attempt.spec) | {"poolstudy.attempt": str(attempt.retry)}
     ours = {key: value for key, value in expected.items() if key.startswith("poolstudy.")}  # a colour may be changed
@@ -163,7 +163,7 @@ def _unknown_runs(case: Case) -> Iterator[Trouble]:
         if run.kind != "trial" or run.run_id in known:
             continue
         attempt = attempts.get((_number(run, "trial"), _number(run, "attempt")))
-        if attempt and attempt.open and attempt.run_id is None:
+        if attempt and attempt.open and not attempt.run_id:
             continue  # its own, which was not noted any more
         what = f"a second run of {attempt.name}" if attempt else "no attempt that Optuna knows"
         found = f"run {run.run_id} ({run.name}, {run.standing}) is {what}"

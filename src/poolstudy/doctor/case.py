@@ -12,7 +12,7 @@ from poolstudy.delivery import Delivery
 from poolstudy.doctor.trouble import Cure
 from poolstudy.errors import ConfigurationError, StoreError, one_line
 from poolstudy.ledger import recover
-from poolstudy.search import Book, Recorded, Search, read_books
+from poolstudy.search import Book, Search, TriedAttempt, read_books
 from poolstudy.staging import trained_result
 from poolstudy.tracking import FoundRun, Tracker, every_run
 
@@ -73,7 +73,7 @@ class Case:
         return tuple(run for run in self.runs if run.kind == "study")
 
     @property
-    def attempts(self) -> tuple[Recorded, ...]:
+    def attempts(self) -> tuple[TriedAttempt, ...]:
         return self.book.attempts if self.book else ()
 
     @property

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from poolstudy import chatter
 from poolstudy.compose import load_tracking
-from poolstudy.errors import StoreError
-from poolstudy.files import replacing
+from poolstudy.files import replacing, writable
 from poolstudy.tracking import attach, readable, resolved_uri, study_run
 
 
@@ -38,21 +37,18 @@ def report(name: str | None, root: Path) -> Reported:
     with readable(uri), chatter.output_to(log):
         from poolstudy.report.page import html, settings_of
         from poolstudy.report.standing import Standing
-        from poolstudy.search.book import open_book
+        from poolstudy.search.book import read_book
         from poolstudy.search.plots import plots
 
         chatter.keep_in(log)
-        book = open_book(root / "mlruns" / "optuna.db", study.study)
+        book = read_book(root / "mlruns" / "optuna.db", study.study)
         standing = Standing(study, book, {run.run_id: run for run in study.trials()})
         drawn = list(plots(book, *settings_of(standing)))
         folder = root / "mlruns" / "reports" / study.study
-        try:
+        with writable(folder):
             pictures = [_write(folder / f"{plot.name}.png", plot.png) for plot in drawn]
             table = _write(folder / "trials.csv", book.frame().to_csv(index=False).encode())
             page = _write(folder / "report.html", html(standing, drawn).encode())
-        except OSError as error:
-            expected, remedy = "a folder that can be written", "mend its permissions"
-            raise StoreError(f"{folder}: {error.strerror}", expected, remedy) from None
     attach(study, [table])
     attach(study, [page, *pictures], "report")
     return Reported(page, table, pictures, study.run_id)

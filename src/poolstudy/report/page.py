@@ -11,6 +11,7 @@ from poolstudy.pages import page, studies
 from poolstudy.pages.numbers import number, percent, seconds
 from poolstudy.report.standing import Edge, Standing
 from poolstudy.search.book import Tried
+from poolstudy.search.importance import importances
 from poolstudy.search.plots import Plot
 from poolstudy.space import Value
 
@@ -30,7 +31,7 @@ class Leader:
 
 def settings_of(standing: Standing) -> tuple[Mapping[str, str], Sequence[str]]:
     """What the plots need: colours by pooling, and the dimensions, the most important first."""
-    by_evaluator = standing.book.importances()
+    by_evaluator = importances(standing.book)
     important = list(next(iter(by_evaluator.values()), {})) or _dimensions(standing)
     return {str(pooling): colour for pooling, colour in COLOURS.items()}, important
 
@@ -54,7 +55,7 @@ def html(standing: Standing, plots: Sequence[Plot]) -> str:
             "others": leaders[_LEADERS:],
             "groups": _groups(standing, objective),
             "history": _history(standing),
-            "importances": {name: list(studies.bars(one)) for name, one in book.importances().items()},
+            "importances": {name: list(studies.bars(one)) for name, one in importances(book).items()},
             "edges": [_edge(one) for one in standing.edges()],
             "pruned": _pruned(standing),
             "duplicates": [_duplicate(standing, one) for one in standing.ended("duplicate")],

@@ -15,13 +15,13 @@ from optuna.trial import FrozenTrial, TrialState
 from poolstudy.config import StudyConfig
 from poolstudy.errors import StudyMismatch
 from poolstudy.records import Attempt, DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of
-from poolstudy.search.attempts import LATE_RUN, Settled, attempt_of, late_runs, spec_of, state_of
+from poolstudy.search.attempts import LATE_RUN, Settled, attempt_of, late_runs, run_of, spec_of, state_of
+from poolstudy.search.book import Book, TriedAttempt, read_books
 from poolstudy.search.parts import SETTLED, STATES, STORE_ERRORS, known, open_study, sampler_of, suggest
 from poolstudy.search.ranking import Ranking
-from poolstudy.search.reading import Book, Recorded, read_books
 from poolstudy.space import HyperParameters, Value
 
-__all__ = ["STORE_ERRORS", "Attempt", "Book", "Recorded", "Search", "known", "late_runs", "read_books"]
+__all__ = ["STORE_ERRORS", "Attempt", "Book", "Search", "TriedAttempt", "known", "late_runs", "read_books"]
 
 _DUPLICATES_IN_A_ROW = 10  # then an unseen configuration is drawn at random
 
@@ -53,7 +53,7 @@ class Search:
         self._again: set[int] = set()  # the slots that may have to be tried again
         self._ended = Ranking(maximize=config.study.objective.direction == "maximize")
         self._plan = self._planned_order()
-        self._late_runs = late_runs(self._study)
+        self._late_runs = late_runs(self._study.user_attrs)
         self._read()
 
     # What the study is
@@ -112,7 +112,7 @@ class Search:
             for trial in trials:
                 if state := state_of(trial):
                     reason = str(trial.user_attrs.get("reason", ""))
-                    yield Settled(attempt_of(trial), state, reason, self._run_id(trial))
+                    yield Settled(attempt_of(trial), state, reason, run_of(trial, self._late_runs))
 
     # Asking
 
@@ -255,7 +255,7 @@ class Search:
 
     def run_of(self, attempt: Attempt) -> str:
         """The attempt's run in MLflow as it was noted; empty where none was."""
-        return self._run_id(self._frozen(attempt.number))
+        return run_of(self._frozen(attempt.number), self._late_runs)
 
     def report(self, number: int, record: EpochRecord) -> bool:
         """Notes an epoch; answers whether to prune the trial. After its last epoch there is nothing to save."""
@@ -304,12 +304,9 @@ class Search:
                 slot=slot,
                 state=state,
                 objective=trial.user_attrs["objective"],
-                run_id=self._run_id(trial),
+                run_id=run_of(trial, self._late_runs),
                 hyperparameters=spec_of(trial).hyperparameters,
             )
-
-    def _run_id(self, trial: FrozenTrial) -> str:
-        return self._late_runs.get(trial.number) or str(trial.user_attrs.get("run_id", ""))
 
     # Optuna lets a trial be read and annotated by its number through the storage only.
 

@@ -1,8 +1,8 @@
 """An attempt as Optuna keeps it: a trial with the user attributes `ledger`, `run_id`, `state` and `reason`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import optuna
 from optuna.trial import FrozenTrial
 
 from poolstudy.records import Attempt, State, TrialSpec
@@ -21,10 +21,14 @@ class Settled:
     run_id: str
 
 
-def late_runs(study: optuna.Study) -> dict[int, str]:
-    """The runs that were opened after their trials had ended, by the trials' numbers."""
-    noted = study.user_attrs.items()
-    return {int(key.removeprefix(LATE_RUN)): str(run) for key, run in noted if key.startswith(LATE_RUN)}
+def late_runs(noted: Mapping[str, object]) -> dict[int, str]:
+    """The runs that were opened after their trials had ended, by the trials' numbers; of a study's user attributes."""
+    return {int(key.removeprefix(LATE_RUN)): str(run) for key, run in noted.items() if key.startswith(LATE_RUN)}
+
+
+def run_of(trial: FrozenTrial, late: Mapping[int, str]) -> str:
+    """A trial's run in MLflow as it was noted, at the study or at the trial; empty where none was."""
+    return late.get(trial.number) or str(trial.user_attrs.get("run_id", ""))
 
 
 def attempt_of(trial: FrozenTrial) -> Attempt:

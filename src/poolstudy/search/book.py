@@ -1,36 +1,40 @@
 """The first book, to be read: what was tried, in what order, and what came of it. Nothing here changes a study."""
 
-import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
-import pandas as pd
 from optuna.distributions import FloatDistribution, IntDistribution
-from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from poolstudy.errors import StoreError, one_line
-from poolstudy.records import State
-from poolstudy.search.attempts import attempt_of, late_runs, state_of
-from poolstudy.search.parts import STORE_ERRORS, storage_of
+from poolstudy.errors import StoreError
+from poolstudy.records import State, TrialSpec
+from poolstudy.search.attempts import attempt_of, late_runs, run_of, state_of
+from poolstudy.search.parts import SETTLED, STATES, readable
 from poolstudy.space import Value
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _COLUMNS = ("number", "state", "value", "datetime_start", "datetime_complete", "duration", "params", "user_attrs")
-_SEED = 0  # of fANOVA's forest: the same study has the same importance
 
 
 @dataclass(frozen=True)
 class Tried:
-    """One Optuna trial: an attempt at a slot, or a configuration that had been seen before.
+    """One Optuna trial: an attempt at a slot, a configuration that had been seen before, or neither yet.
 
     Attributes:
         number: Optuna's, from 0.
-        name: of its run; "" for a duplicate.
-        state: as in the ledger; "duplicate"; None while it runs.
+        name: of its run; "" where it is no attempt.
+        run_id: "" where none was noted.
+        word: Optuna's own state: WAITING, RUNNING, COMPLETE, PRUNED, FAIL.
+        state: as in the ledger; "duplicate"; None while it runs, or where it was never noted.
         value: the objective it reached; None where it reached none.
         settings: what was sampled.
         duplicate_of: the number of the trial that had the same settings.
@@ -39,7 +43,8 @@ class Tried:
     number: int
     name: str
     run_id: str
-    state: State | str | None
+    word: str
+    state: State | Literal["duplicate"] | None
     value: float | None
     settings: Mapping[str, Value]
     reason: str
@@ -51,47 +56,78 @@ class Tried:
     def pooling(self) -> str:
         return str(self.settings.get("pooling", "unknown"))
 
+    @property
+    def open(self) -> bool:
+        return self.word in ("RUNNING", "WAITING")
+
+
+@dataclass(frozen=True)
+class TriedAttempt(Tried):
+    """An attempt at a slot, as Optuna has it.
+
+    Attributes:
+        retry: 0 for the first attempt at its slot.
+    """
+
+    state: State | None
+    slot: int
+    retry: int
+    spec: TrialSpec
+
+    @property
+    def consistent(self) -> bool:
+        """Whether Optuna's own state is that of the ledger's."""
+        return self.open or (self.state is not None and STATES[self.state].name == self.word)
+
+    @property
+    def settled(self) -> bool:
+        """Whether its slot is not tried again after it."""
+        return not self.open and self.state in SETTLED
+
 
 @dataclass(frozen=True)
 class Book:
-    """A study.
+    """A study as Optuna has it.
 
     Attributes:
         tried: every trial, in the order in which they were asked for.
         ranges: of each dimension that is a range, its ends.
-        study: a copy in memory, for Optuna's own functions.
+        trials: the same as Optuna's own.
+        tracking_uri: where its runs are, as its configuration says.
     """
 
     name: str
     maximize: bool
     tried: tuple[Tried, ...]
     ranges: Mapping[str, tuple[float, float]]
-    study: optuna.Study = field(repr=False, compare=False)
+    trials: tuple[FrozenTrial, ...] = field(repr=False, compare=False)
+    tracking_uri: str | None = None
+
+    @cached_property
+    def attempts(self) -> tuple[TriedAttempt, ...]:
+        return tuple(one for one in self.tried if isinstance(one, TriedAttempt))
+
+    @property
+    def loose(self) -> int:
+        """Open trials that are no attempt yet, or repeat a configuration."""
+        return sum(one.open and not isinstance(one, TriedAttempt) for one in self.tried)
 
     def ranked(self) -> list[Tried]:
         """The complete trials, best first; duplicates are none of them."""
         complete = [one for one in self.tried if one.state == "complete" and one.value is not None]
         return sorted(complete, key=lambda one: ((-1 if self.maximize else 1) * (one.value or 0), one.number))
 
-    def importances(self) -> dict[str, dict[str, float]]:
-        """By evaluator's name how much of the objective's variation each dimension accounts for, the first most.
+    @cached_property
+    def study(self) -> optuna.Study:
+        """The same in memory, for Optuna's own functions; with the attributes only that a plot is to tell of each."""
+        copy = optuna.create_study(study_name=self.name, direction="maximize" if self.maximize else "minimize")
+        for trial in self.trials:
+            own = deepcopy(trial)
+            own.user_attrs = {key: value for key, value in trial.user_attrs.items() if key != "ledger"}
+            copy.add_trial(own)
+        return copy
 
-        Nothing where fewer than two trials are complete, or all reached the same.
-        """
-        if len({one.value for one in self.ranked()}) < 2:
-            return {}
-        evaluators = {"PED-ANOVA": PedAnovaImportanceEvaluator(), "fANOVA": FanovaImportanceEvaluator(seed=_SEED)}
-        found = {}
-        for name, evaluator in evaluators.items():
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    found[name] = get_param_importances(self.study, evaluator=evaluator)
-            except (ValueError, RuntimeError):  # too few trials, or nothing that varies
-                continue
-        return {name: one for name, one in found.items() if any(one.values())}
-
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """Every trial as a row, under the names that the params and the metrics have elsewhere."""
         frame = self.study.trials_dataframe(_COLUMNS)
         frame["name"] = [one.name for one in self.tried]
@@ -99,61 +135,63 @@ class Book:
         return frame.rename(columns=lambda name: str(name).removeprefix("params_").removeprefix("user_attrs_"))
 
 
-def open_book(database: Path, name: str) -> Book:
-    """A study as it stands.
+def read_books(database: Path) -> dict[str, Book]:
+    """Every study by its name, of a database that exists.
+
+    Raises:
+        StoreError: it cannot be read, or another version of this program wrote it.
+    """
+    with readable(database) as storage:
+        return {study.study_name: _book(storage, study) for study in storage.get_all_studies()}
+
+
+def read_book(database: Path, name: str) -> Book:
+    """One study.
 
     Raises:
         StoreError: there is no such database or study, or it cannot be read.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     remedy = "run the study on this machine (make study)"
     if not database.is_file():
         raise StoreError(f"no {database}", "the database of a study", remedy)
-    try:
-        study = optuna.load_study(study_name=name, storage=storage_of(database))
-        trials = study.get_trials(deepcopy=False)
-    except KeyError:
-        raise StoreError(f"no study {name!r} in {database}", "it there", remedy) from None
-    except (OSError, RuntimeError, *STORE_ERRORS) as error:
-        found = f"{database} cannot be read ({one_line(error)})"
-        raise StoreError(found, "an SQLite file of Optuna's", "mend it or move it away") from None
-    maximize = study.direction == optuna.study.StudyDirection.MAXIMIZE
-    late = late_runs(study)
-    tried = tuple(_tried(one, late.get(one.number, "")) for one in trials)
+    with readable(database) as storage:
+        for study in storage.get_all_studies():
+            if study.study_name == name:
+                return _book(storage, study)
+    raise StoreError(f"no study {name!r} in {database}", "it there", remedy)
+
+
+def _book(storage: optuna.storages.RDBStorage, study: Any) -> Book:
+    trials = storage.get_all_trials(study._study_id, deepcopy=False)
+    known = study.user_attrs
+    late = late_runs(known)
     return Book(
-        name,
-        maximize,
-        tried,
-        _ranges(trials),
-        _copied(study, trials),
+        name=study.study_name,
+        maximize=study.direction == StudyDirection.MAXIMIZE,
+        tried=tuple(_tried(trial, run_of(trial, late)) for trial in trials),
+        ranges=_ranges(trials),
+        trials=tuple(trials),
+        tracking_uri=known.get("fingerprint", {}).get("tracking.uri"),
     )
 
 
-def _copied(study: optuna.Study, trials: list[FrozenTrial]) -> optuna.Study:
-    """The same trials in memory: read once, and with the attributes only that a plot is to tell of each."""
-    copy = optuna.create_study(study_name=study.study_name, direction=study.direction)
-    for trial in trials:
-        own = deepcopy(trial)
-        own.user_attrs = {key: value for key, value in trial.user_attrs.items() if key != "ledger"}
-        copy.add_trial(own)
-    return copy
-
-
-def _tried(trial: FrozenTrial, late_run: str) -> Tried:
-    attributes = trial.user_attrs
-    duplicate = attributes.get("duplicate_of")
-    return Tried(
-        number=trial.number,
-        name=attempt_of(trial).name if "ledger" in attributes else "",
-        run_id=late_run or attributes.get("run_id", ""),
-        state="duplicate" if duplicate is not None else state_of(trial),
-        value=attributes.get("objective", trial.value if trial.state == TrialState.COMPLETE else None),
-        settings=trial.params,
-        reason=attributes.get("reason", ""),
-        duplicate_of=duplicate,
-        started=trial.datetime_start.astimezone() if trial.datetime_start else None,
-        ended=trial.datetime_complete.astimezone() if trial.datetime_complete else None,
-    )
+def _tried(trial: FrozenTrial, run_id: str) -> Tried:
+    noted = trial.user_attrs
+    common: dict[str, Any] = {
+        "number": trial.number,
+        "run_id": run_id,
+        "word": trial.state.name,
+        "value": noted.get("objective", trial.value if trial.state == TrialState.COMPLETE else None),
+        "settings": trial.params,
+        "reason": noted.get("reason", ""),
+        "duplicate_of": noted.get("duplicate_of"),
+        "started": trial.datetime_start.astimezone() if trial.datetime_start else None,
+        "ended": trial.datetime_complete.astimezone() if trial.datetime_complete else None,
+    }
+    if "ledger" in noted:
+        of = attempt_of(trial)
+        return TriedAttempt(name=of.name, state=state_of(trial), slot=of.slot, retry=of.retry, spec=of.spec, **common)
+    return Tried(name="", state="duplicate" if "duplicate_of" in noted else state_of(trial), **common)
 
 
 def _ranges(trials: list[FrozenTrial]) -> dict[str, tuple[float, float]]:

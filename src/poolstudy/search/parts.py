@@ -1,11 +1,14 @@
 """The pieces that Optuna gives: a study on SQLite, a sampler for one ask, a pruner, a trial's values."""
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import optuna
 from optuna.trial import TrialState
+from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from poolstudy.config import StudyConfig
@@ -55,10 +58,8 @@ def known(database: Path, study: str) -> bool:
     """
     if not database.exists():
         return False
-    try:
-        return study in optuna.get_all_study_names(storage_of(database))
-    except (OSError, RuntimeError, *STORE_ERRORS) as error:
-        raise _unreadable(database, error) from None
+    with readable(database) as storage:
+        return study in optuna.get_all_study_names(storage)
 
 
 def count(database: Path) -> tuple[int, int]:
@@ -67,19 +68,28 @@ def count(database: Path) -> tuple[int, int]:
     Raises:
         StoreError: it cannot be read.
     """
-    try:
-        storage = storage_of(database)
+    with readable(database) as storage:
         trials = [summary.n_trials for summary in optuna.get_all_study_summaries(storage)]
-        storage.engine.dispose()
-    except (OSError, RuntimeError, *STORE_ERRORS) as error:
-        raise _unreadable(database, error) from None
     return len(trials), sum(trials)
 
 
-def _unreadable(database: Path, error: Exception) -> StoreError:
-    return StoreError(
-        f"{database} cannot be read ({one_line(error)})", "an SQLite file of Optuna's", "mend it or move it away"
-    )
+@contextlib.contextmanager
+def readable(database: Path) -> Iterator[optuna.storages.RDBStorage]:
+    """A database that exists, while it is read.
+
+    Raises:
+        StoreError: it cannot be read, or another version of this program wrote it.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        storage = storage_of(database)
+        try:
+            yield storage
+        finally:
+            storage.engine.dispose()
+    except (OSError, RuntimeError, KeyError, ValidationError, *STORE_ERRORS) as error:
+        found = f"{database} cannot be read ({one_line(error)})"
+        raise StoreError(found, "an SQLite file of Optuna's, by this version", "mend it or move it away") from None
 
 
 def storage_of(database: Path) -> optuna.storages.RDBStorage:

@@ -13,6 +13,7 @@ import optuna.visualization as interactive
 from optuna.importance import PedAnovaImportanceEvaluator
 
 from poolstudy.search.book import Book
+from poolstudy.search.importance import importances
 from poolstudy.search.printed import NEUTRAL, SLATE, STATES, png, printed
 
 _CLEAR, _HAIR = "rgba(0,0,0,0)", "rgba(128,128,128,0.25)"
@@ -91,7 +92,7 @@ def _kinds(book: Book, important: Sequence[str]) -> Iterator[_Kind]:
         about = "the objective, trial by trial; the line is the best so far"
         yield _Kind("history", "Optimisation history", about,
                     lambda by: by.plot_optimization_history(study), _history)  # fmt: skip
-    if "PED-ANOVA" in book.importances():
+    if "PED-ANOVA" in importances(book):
         evaluator = PedAnovaImportanceEvaluator()
         about = "the share of the variation that each dimension explains"
         yield _Kind("importances", "Importance by PED-ANOVA", about,

@@ -17,11 +17,16 @@ from poolstudy.errors import StoreError, one_line, printable
 from poolstudy.records import EpochRecord, State, TrialSpec
 from poolstudy.tracking.store import checked
 
-FileName = Literal[
-    "spec.json",
+TrainedFile = Literal[
     "history.csv",
-    "environment.json",
     "summary.txt",
+    "classification_report.json",
+    "layers.csv",
+    "model.keras",
+    "untrained.npz",
+    "validation.npz",
+]
+Picture = Literal[
     "diagram.png",
     "learning_curves.png",
     "weights_histogram.png",
@@ -29,11 +34,12 @@ FileName = Literal[
     "feature_maps.png",
     "confusion_matrix.png",
     "most_wrong.png",
-    "classification_report.json",
-    "layers.csv",
-    "model.keras",
-    "untrained.npz",
-    "validation.npz",
+]
+FileName = Literal[
+    "spec.json",
+    "environment.json",
+    TrainedFile,
+    Picture,
     "config.json",
     "code.patch",
     "comparison.json",
@@ -41,25 +47,9 @@ FileName = Literal[
 ]
 """The files that a run may have at its root: fixed words, so that no path is ever made of anything else."""
 
-TRAINED_FILES: tuple[FileName, ...] = (
-    "history.csv",
-    "summary.txt",
-    "classification_report.json",
-    "layers.csv",
-    "model.keras",
-    "untrained.npz",
-    "validation.npz",
-)
+TRAINED_FILES: tuple[TrainedFile, ...] = get_args(TrainedFile)
 """What a trial has that ended at least one epoch in good order, beside `spec.json` and `environment.json`."""
-PICTURES: tuple[FileName, ...] = (
-    "diagram.png",
-    "learning_curves.png",
-    "weights_histogram.png",
-    "kernels.png",
-    "feature_maps.png",
-    "confusion_matrix.png",
-    "most_wrong.png",
-)
+PICTURES: tuple[Picture, ...] = get_args(Picture)
 """What it has if it was drawn."""
 
 _PAGE = 1000
