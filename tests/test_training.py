@@ -146,6 +146,7 @@ def test_what_is_trained_is_what_keras_trains_of_the_same_batches(
         np.testing.assert_allclose(weight, fast.trained[name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_epoch_as_one_compiled_program_trains_the_same(data: SearchData, small_batches: TrialSpec) -> None:
     """The way of a GPU, on the CPU. Without dropout: XLA draws other random numbers."""
     network = small_batches.hyperparameters.model_copy(update={"dropout": 0.0})

@@ -227,6 +227,7 @@ def hangs() -> None:
     time.sleep(600)
 
 
+@pytest.mark.slow
 def test_calls_are_made_at_once_and_each_answers_for_itself(engine: LocalEngine) -> None:
     answered, died, hung, another_hung = engine.call_each([answers, dies, hangs, hangs], timeout=15)
     assert answered == "here"
