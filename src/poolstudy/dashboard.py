@@ -14,6 +14,7 @@ NOTE = """\
 apart. What is untrained, and training beside validation, is grey.
 
 * How the two differ is seen in the **charts**, the second of the buttons above the runs; `make ui` prints the link.
+  *Side by side* shows ten runs: of a longer study the ten best, the best at the right.
 * Kernels go from blue over white at zero to red, on one scale for all runs; feature maps from dark at zero to yellow,
   on the scale that their picture says.
 * Select runs (the boxes on the left) and press *Compare* to see their pictures at full size; click a run for its
@@ -24,13 +25,14 @@ apart. What is untrained, and training beside validation, is grey.
 # Name, columns of cards, height of a card in pixels. An image card as wide as the page shows runs side by side.
 _SECTIONS = (("The whole study", 2, 360), ("Side by side", 1, 640), ("Larger", 1, 420), ("Epoch by epoch", 2, 360))
 _LOADED = 100  # runs that MLflow's page loads at once
+_GRID = 10  # runs that an image grid shows: the first ones of the list, in reverse
 
 
 def view(objective: str, maximize: bool, params: list[str], images: list[str], trials: int) -> dict[str, Any]:
     """The stored view.
 
-    MLflow's image grids show the runs in the reverse of the list's order. So the list has the best last where the page
-    has all runs, and the grids the best first; where it has not, the best are listed, and shown, alone.
+    MLflow's image grids show the first ten runs of the list in reverse. So a list of ten has the best last, and the
+    grids have it first; a longer one has the best first, and the grids show the ten best, the best at the right.
 
     Args:
         objective: metric to sort by.
@@ -40,7 +42,6 @@ def view(objective: str, maximize: bool, params: list[str], images: list[str], t
     """
     sections = [_section(*section) for section in _SECTIONS]
     whole, side_by_side, larger, curves = (section["uuid"] for section in sections)
-    all_loaded = trials <= _LOADED
     # A card of many keys is a table with a column a run; one of a single key shows its pictures larger, row by row.
     cards = [_images("a column a run", images, side_by_side), *(_images(key, [key], larger) for key in images)]
     cards += [_line(metric, curves) for metric in ("val_accuracy", "val_loss", "accuracy", "loss")]
@@ -49,7 +50,7 @@ def view(objective: str, maximize: bool, params: list[str], images: list[str], t
     return {
         "searchFilter": "tags.`poolstudy.kind` = 'trial'",
         "orderByKey": f"metrics.`{objective}`",
-        "orderByAsc": maximize == all_loaded,
+        "orderByAsc": maximize == (trials <= _GRID),
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
@@ -58,7 +59,7 @@ def view(objective: str, maximize: bool, params: list[str], images: list[str], t
         "runsPinned": [],
         "runsHidden": [],
         "runsVisibilityMap": {},
-        "runsHiddenMode": "SHOWALL" if all_loaded else "FIRST_20_RUNS",
+        "runsHiddenMode": "SHOWALL" if trials <= _LOADED else "FIRST_20_RUNS",
         "viewMaximized": False,
         "runListHidden": False,
         "isAccordionReordered": True,
