@@ -162,6 +162,27 @@ def clean_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in {"POOLSTUDY_DATA", "MLFLOW_TRACKING_URI"}}
 
 
+def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """The command `run tiny`, going on."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "poolstudy", "run", "tiny", *arguments],
+        cwd=root,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(process: "subprocess.Popen[str]", text: str) -> None:
+    """Waits until the command says a line with the text."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"ended without saying {text!r}: {process.stderr.read() if process.stderr else ''}")
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, poolstudy: Command) -> tuple[Path, Any]:
     """A finished study of five trials with two workers, and what the program said."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from books import check_books, damaged_databases, reached, runs, trials
-from conftest import Command, clean_environment, make_project
+from conftest import Command, clean_environment, make_project, start, wait_for
 
 pytestmark = pytest.mark.slow
 ONE = ["execution.workers=1"]
@@ -68,25 +68,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
     made.start()
     yield made
     made.stop()
-
-
-def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "poolstudy", "run", "tiny", *arguments],
-        cwd=root,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(process: "subprocess.Popen[str]", text: str) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if text in line:
-            return
-    raise AssertionError(f"ended without saying {text!r}: {process.stderr.read() if process.stderr else ''}")
 
 
 def check_one_line(code: int, expected: int, err: str, *texts: str) -> None:

@@ -10,7 +10,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from conftest import make_project
+from conftest import EXPERIMENT, make_project
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -63,23 +63,6 @@ overrides = st.one_of(
     st.text(max_size=30),
 )
 
-VALID = """\
-defaults:
-  - data: tiny
-  - space: tiny
-  - sampler: random
-  - pruner: none
-  - training: short
-  - execution: local
-  - tracking: local
-  - _self_
-study:
-  name: tiny
-  trials: 5
-  timeout: null
-  seed: 7
-  objective: {metric: best_val_accuracy, direction: maximize}
-"""
 FILES = [
     "", "\0", "[]", "1", "null", "a", "- a", "defaults: 3", "defaults: [_self_]", "defaults: [experiment]",
     "defaults: [{data: [tiny, digits]}]", "defaults: [{data: ../../../../etc/passwd}]",
@@ -95,20 +78,20 @@ FILES = [
 
 
 def edited(cut: int, size: int, new: str) -> str:
-    return VALID[:cut] + new + VALID[cut + size :]
+    return EXPERIMENT[:cut] + new + EXPERIMENT[cut + size :]
 
 
 def replaced(at: int, new: str) -> str:
     """The valid file with another value in one of its lines."""
-    lines = VALID.splitlines()
+    lines = EXPERIMENT.splitlines()
     lines[at] = f"{lines[at].partition(':')[0]}: {new}"
     return "\n".join(lines)
 
 
 texts = st.one_of(
     st.sampled_from(FILES),
-    st.builds(lambda more: f"{VALID}{more}\n", st.sampled_from(FILES)),
-    st.builds(edited, st.integers(0, len(VALID)), st.integers(0, 12), junk),
+    st.builds(lambda more: f"{EXPERIMENT}{more}\n", st.sampled_from(FILES)),
+    st.builds(edited, st.integers(0, len(EXPERIMENT)), st.integers(0, 12), junk),
     st.builds(replaced, st.integers(0, 13), junk),
 )
 files = st.one_of(texts.map(lambda text: text.encode(errors="replace")), st.binary(max_size=60))

@@ -11,14 +11,14 @@ from typing import Any, Literal, cast
 
 import pytest
 from browsing import OFFLINE, chromium, requested, uncaught
-from conftest import make_project, make_result
+from conftest import make_project, make_result, make_spec
 from mlflow import MlflowClient
 from PIL import Image
 from selenium.webdriver.support.ui import WebDriverWait
 
 from poolstudy.compose import load_config
 from poolstudy.errors import StoreError
-from poolstudy.records import DataIdentity, State
+from poolstudy.records import State
 from poolstudy.report import report
 from poolstudy.report.page import _edge
 from poolstudy.report.standing import Standing
@@ -27,17 +27,7 @@ from poolstudy.search.book import Book, Tried, read_book
 from poolstudy.tracking import FoundRun, Tracker
 
 EVIL = "<script>alert('x')</script>"
-DATA = DataIdentity(
-    name="tiny",
-    digest="d" * 64,
-    parts={},
-    image_shape=(8, 8, 1),
-    class_names=("0", "1"),
-    train_images=4,
-    validation_images=1,
-    validation_fraction=0.2,
-    split_seed=42,
-)
+DATA = make_spec().data
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 

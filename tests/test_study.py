@@ -18,7 +18,8 @@ import optuna
 import pandas as pd
 import pytest
 from books import FILES, artifact, check_books, damaged_files, files_of, images_of, reached, runs, trials
-from conftest import REPOSITORY, Command, clean_environment
+from conftest import REPOSITORY, Command, wait_for
+from conftest import start as started
 from mlflow import MlflowClient
 
 from benchmarks import forecast, overhead, pruning
@@ -276,22 +277,7 @@ def test_what_cannot_be_done_is_said_in_one_line_and_leaves_nothing(
 
 
 def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "poolstudy", "run", "tiny", "execution.workers=2", *arguments],
-        cwd=root,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(process: "subprocess.Popen[str]", text: str) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if text in line:
-            return
-    raise AssertionError(f"ended without saying {text!r}: {process.stderr.read() if process.stderr else ''}")
+    return started(root, "execution.workers=2", *arguments)
 
 
 def kill_at(root: Path, text: str, *arguments: str) -> None:
