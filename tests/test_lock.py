@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from poolstudy.errors import StudyBusy
-from poolstudy.lock import study_lock
+from poolstudy.files import left_parts
+from poolstudy.lock import made_once, study_lock
 
 HOLD = """
 import sys, pathlib
@@ -17,6 +18,29 @@ with study_lock(pathlib.Path(sys.argv[1]), "s"):
     print("held", flush=True)
     sys.stdin.read()
 """
+
+DIE = """
+import os, pathlib, signal, sys
+from poolstudy.lock import made_once
+with made_once(pathlib.Path(sys.argv[1])) as part:
+    part.write_text("half")
+    part.with_name(part.name + "-journal").write_text("of it")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_who_died_while_making_a_file_leaves_nothing_once_it_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "book.db"
+    for _ in range(2):  # twice: the second finds what the first left
+        subprocess.run([sys.executable, "-c", DIE, path], check=False)
+    assert not path.exists()
+    assert len(left_parts(tmp_path)) == 2  # the second one's file and its journal
+    with made_once(path) as part:
+        assert part
+        assert left_parts(tmp_path) == []
+        part.write_text("whole")
+    assert sorted(tmp_path.glob("[.b]*")) == [path]
+    assert path.read_text() == "whole"
 
 
 @pytest.mark.parametrize(

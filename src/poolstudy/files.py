@@ -1,9 +1,10 @@
 """Files that are whole or not there."""
 
 import contextlib
+import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -17,12 +18,15 @@ _PART = re.compile(r"\..+-(\d+)(\.[\w-]+)?(-journal|-wal|-shm)?")
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to beside `path`, renamed onto it when the block ends well.
 
-    A process that dies in the block leaves `path` as it was; so does a block that removes what it wrote.
+    A process that dies in the block leaves `path` as it was; so does a block that removes what it wrote. What the dead
+    one was writing goes when the file is next written.
 
     Raises:
         OSError: the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in _of_the_dead(path.parent.glob(f".{glob.escape(path.stem)}-*")):
+        left.unlink(missing_ok=True)
     part = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
         part.write_bytes(b"")  # now is the time to find out that it cannot be written
@@ -45,5 +49,11 @@ def writable(place: Path) -> Iterator[None]:
 
 def left_parts(folder: Path) -> list[Path]:
     """What processes that died in a block of `replacing` were writing, anywhere below a folder."""
-    found = ((path, _PART.fullmatch(path.name)) for path in sorted(folder.rglob(".*-*")) if path.is_file())
-    return [path for path, match in found if match and not psutil.pid_exists(int(match[1]))]
+    return [path for path in _of_the_dead(sorted(folder.rglob(".*-*"))) if path.is_file()]
+
+
+def _of_the_dead(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        match = _PART.fullmatch(path.name)
+        if match and not psutil.pid_exists(int(match[1])):
+            yield path
