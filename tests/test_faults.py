@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from books import check_books, damaged_databases, reached, runs, trials
 from conftest import Command, clean_environment, make_project, start, wait_for
+from damage import copied
 
 pytestmark = pytest.mark.slow
 ONE = ["execution.workers=1"]
@@ -83,22 +84,27 @@ def check_one_line(code: int, expected: int, err: str, *texts: str) -> None:
 def test_a_server_that_is_stopped_three_times_changes_nothing(
     project: Path, server: Server, tmp_path: Path, poolstudy: Command
 ) -> None:
-    settings = [*ONE, "study.trials=6", "training.epochs=80", "training.patience=80"]
-    with start(project, *settings, f"tracking.uri={server.uri}") as study:
+    settings = [*ONE, "training.epochs=80", "training.patience=80"]
+    at_server = [*settings, f"tracking.uri={server.uri}"]
+    with start(project, *at_server, "study.trials=500") as study:  # however fast it trains, it is not done too soon
         for _ in range(3):
             wait_for(study, "  epoch ")
             server.stop()
             wait_for(study, "MLflow away since ")
             server.start()
             wait_for(study, "MLflow answers again after ")
-        out, err = study.communicate(timeout=500)
-    assert (study.returncode, err) == (0, "")
-    assert "Best run: " in out
+        study.send_signal(signal.SIGTERM)
+        _, err = study.communicate(timeout=60)
+    assert (study.returncode, err) == (143, "")
+    again = poolstudy(project, "run", "tiny", *at_server, f"study.trials={len(reached(project, server.uri)) + 1}")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "Best run: " in again.stdout
     check_books(project, uri=server.uri)
+    there = reached(project, server.uri)
     undisturbed = make_project(tmp_path / "undisturbed")
-    said = poolstudy(undisturbed, "run", "tiny", *settings)
+    said = poolstudy(undisturbed, "run", "tiny", *settings, f"study.trials={len(there)}")
     assert said.returncode == 0, said.stderr
-    assert reached(project, server.uri) == reached(undisturbed)
+    assert there == reached(undisturbed)
 
 
 def test_a_server_that_stays_away_stops_the_study_and_it_goes_on_later(
@@ -244,6 +250,16 @@ def test_a_database_that_is_held_for_long_stops_the_study(
             _, err = study.communicate(timeout=180)
     check_one_line(study.returncode, 3, err, says, "the same command then goes on")
     check_nothing_is_lost(project, poolstudy, 2)
+
+
+def test_a_database_that_lacks_a_table_is_told_in_one_line(
+    finished: tuple[Path, object], tmp_path: Path, poolstudy: Command
+) -> None:
+    root = copied(finished[0], tmp_path / "project")
+    with sqlite3.connect(root / "mlruns" / "mlflow.db") as database:
+        database.execute("drop table latest_metrics")  # it opens, and fails when the study looks back
+    said = poolstudy(root, "run", "tiny", "study.trials=6", *ONE)
+    check_one_line(said.returncode, 3, said.stderr, "no such table: latest_metrics", "mend it")
 
 
 # Signals

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from poolstudy import chatter, dashboard, provenance, worker
 from poolstudy.config import StudyConfig
 from poolstudy.coordinator import Coordinator, Surroundings
-from poolstudy.data import load_search_data
+from poolstudy.data import SearchData, load_search_data
 from poolstudy.devices import Found, cores, find_gpus
 from poolstudy.display import Display
 from poolstudy.errors import ProgramMissing, StoreError, StudyStopped, cause
@@ -21,7 +22,7 @@ from poolstudy.execution.local import LocalEngine
 from poolstudy.interrupt import Interrupt
 from poolstudy.lock import study_lock
 from poolstudy.outlook import Outlook, Room, look_ahead, measure
-from poolstudy.places import plan, trials_per_process
+from poolstudy.places import Place, plan, trials_per_process
 from poolstudy.progress import DownloadProgress
 from poolstudy.records import Ended, State
 
@@ -65,52 +66,85 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
         with DownloadProgress(console, quiet=quiet) as progress:
             data = load_search_data(config.data, root, progress)
         log = mlruns / "logs" / f"{study.name}.log"
-        engine = last.enter_context(
-            contextlib.closing(
-                LocalEngine(
-                    worker.run_task, worker.PRELOAD, log, execution.threads_per_worker, trials_per_process(execution)
-                )
+        threads, each = execution.threads_per_worker, trials_per_process(execution)
+        engine = LocalEngine(worker.run_task, worker.PRELOAD, log, threads, each)
+        last.enter_context(contextlib.closing(engine))
+        with _failures_told():
+            chatter.keep_in(log)
+            ready = _prepared(config, root, data, engine)
+            forecast, shown_log = ready.outlook.forecast(), os.path.relpath(log)
+            display = Display(
+                console,
+                study.trials,
+                config.training.epochs,
+                study.objective.metric,
+                shown_log,
+                quiet=quiet,
+                forecast=forecast,
             )
-        )
-        from poolstudy import tracking
-        from poolstudy.search import STORE_ERRORS, Search, known
-
-        chatter.keep_in(log)
-        found = find_gpus(engine, required=execution.require_gpu)
-        places, crowd = plan(config, data.identity, found.gpus, cores(), mlruns / "cache")
-        saved = data.save(mlruns / "cache" / data.identity.digest[:16])
-        book, device = mlruns / "optuna.db", places[0].device.name
-        with ThreadPoolExecutor(1, "outlook") as beside:  # MLflow's store takes seconds to open
-            goes_on = known(book, study.name)
-            measuring = None if goes_on else beside.submit(measure, config, data.identity, saved, engine, device)
-            tracker = tracking.Tracker(config.tracking.uri, config.tracking.artifacts, study.name, root)
-        # Optuna's after MLflow's: a study whose store cannot be opened leaves nothing.
-        search = Search(book, config, data.identity)
-        measured = measuring.result() if measuring else None
-        outlook = look_ahead(config, data.identity, len(places), search.ended(), tracker, measured)
-        metric, shown_log, forecast = study.objective.metric, os.path.relpath(log), outlook.forecast()
-        display = Display(
-            console, study.trials, config.training.epochs, metric, shown_log, quiet=quiet, forecast=forecast
-        )
-        try:
             around = Surroundings(
                 staging=mlruns / "staging" / study.name,
-                data=saved,
-                places=places,
+                data=ready.saved,
+                places=ready.places,
                 about=provenance.provenance(config.data),
                 patch=provenance.patch(),
             )
             interrupt = last.enter_context(Interrupt())
-            coordinator = Coordinator(config, around, engine, tracker, search, display, interrupt, cores())
-            _say_devices(display, found, crowd)
-            _say_outlook(display, outlook, Room.of(mlruns))
-            return _tracked(config, coordinator, tracker, search, interrupt)
-        except (OSError, *tracking.STORE_ERRORS, *STORE_ERRORS) as error:
-            raise StoreError(
-                f"a store or folder of the study failed ({cause(error)})",
-                "stores that can be written",
-                "mend it; the same command then goes on",
-            ) from None
+            coordinator = Coordinator(config, around, engine, ready.tracker, ready.search, display, interrupt, cores())
+            _say_devices(display, ready.found, ready.crowd)
+            _say_outlook(display, ready.outlook, Room.of(mlruns))
+            return _tracked(config, coordinator, ready.tracker, ready.search, interrupt)
+
+
+@contextlib.contextmanager
+def _failures_told() -> Iterator[None]:
+    """What a store or a folder raises in the block becomes a StoreError."""
+    from poolstudy import search, tracking
+
+    try:
+        yield
+    except (OSError, *tracking.STORE_ERRORS, *search.STORE_ERRORS) as error:
+        raise StoreError(
+            f"a store or folder of the study failed ({cause(error)})",
+            "stores that can be written",
+            "mend it; the same command then goes on",
+        ) from None
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a study trains with; `crowd` says how many trials share a GPU, `saved` is the folder of its data."""
+
+    found: Found
+    places: list[Place]
+    crowd: str
+    saved: Path
+    tracker: "Tracker"
+    search: "Search"
+    outlook: Outlook
+
+
+def _prepared(config: StudyConfig, root: Path, data: SearchData, engine: LocalEngine) -> _Prepared:
+    """Finds the devices, opens the stores and looks ahead, each beside the other where that saves seconds."""
+    from poolstudy.search import Search, known
+    from poolstudy.tracking import Tracker
+
+    mlruns, study = root / "mlruns", config.study
+    book = mlruns / "optuna.db"
+    found = find_gpus(engine, required=config.execution.require_gpu)
+    places, crowd = plan(config, data.identity, found.gpus, cores(), mlruns / "cache")
+    saved = data.save(mlruns / "cache" / data.identity.digest[:16])
+    with ThreadPoolExecutor(1, "outlook") as beside:  # MLflow's store takes seconds to open
+        goes_on = known(book, study.name)
+        measuring = (
+            None if goes_on else beside.submit(measure, config, data.identity, saved, engine, places[0].device.name)
+        )
+        tracker = Tracker(config.tracking.uri, config.tracking.artifacts, study.name, root)
+    # Optuna's after MLflow's: a study whose store cannot be opened leaves nothing.
+    search = Search(book, config, data.identity)
+    measured = measuring.result() if measuring else None
+    outlook = look_ahead(config, data.identity, len(places), search.ended(), tracker, measured)
+    return _Prepared(found, places, crowd, saved, tracker, search, outlook)
 
 
 def _tracked(
