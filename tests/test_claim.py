@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from conftest import make_spec
 
-from poolstudy.claim import Claim, Difference, Reached, differences, judge
+from poolstudy.claim import Claim, Difference, Reached, differences, judge, not_deterministic
 from poolstudy.errors import ClaimBroken
 from poolstudy.records import EpochRecord, digest_of
 
@@ -73,6 +73,29 @@ def test_near_is_equivalent_only_where_hardware_or_a_computing_library_differs(
 def test_a_kernel_of_another_release_explains_no_rounding() -> None:
     near = reached(epoch(1, val_loss=0.41), epoch(2), weights_digest="x")
     assert judge(reached(), near, [Difference(what="platform", then="Linux-6.1", now="Linux-6.2")]).word == "different"
+
+
+def test_on_a_gpu_what_is_not_deterministic_is_named_where_the_runs_differ() -> None:
+    spec = make_spec()  # max pooling, two convolutions, deterministic: false
+    named = not_deterministic(spec, ("GPU:1", "GPU:0", "GPU:1"))
+    assert named[0] == "the choice of cuDNN's algorithms for conv_1, conv_2, and their gradients on GPU:0, GPU:1"
+    assert "the gradient of max pooling on GPU:0, GPU:1" in named
+    average = spec.hyperparameters.model_copy(update={"pooling": "average"})
+    assert not any(
+        "pooling" in one for one in not_deterministic(spec.model_copy(update={"hyperparameters": average}), ("GPU:0",))
+    )
+    near = reached(epoch(1, val_loss=0.41), epoch(2), weights_digest="x")
+    assert judge(reached(), near, [], named).word == "equivalent"
+    assert judge(reached(), near, [], named).not_deterministic == named
+    assert judge(reached(), reached(epoch(1, val_loss=0.46), epoch(2)), [], named).word == "different"
+    assert judge(reached(), reached(), [], named).not_deterministic == ()
+
+
+def test_on_the_cpu_and_where_it_was_asked_for_all_is_deterministic() -> None:
+    spec = make_spec()
+    assert not_deterministic(spec, ("CPU:0",)) == ()
+    asked = spec.model_copy(update={"training": spec.training.model_copy(update={"deterministic": True})})
+    assert not_deterministic(asked, ("GPU:0",)) == ()
 
 
 def test_a_best_epoch_that_is_far_is_different_though_common_epochs_are_near() -> None:

@@ -1,7 +1,7 @@
 """What a run says it did, sealed; and the verdict on a second run of the same spec."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError
@@ -125,25 +125,57 @@ class Verdict(Frozen):
 
     Attributes:
         word: "identical": bit for bit. "equivalent": within the tolerances, where hardware or a computing library
-            differs. "different": neither.
+            differs, or where something is not deterministic. "different": neither.
         reasons: what differs in what was reached, the first first.
         differences: in data, code and environment.
+        not_deterministic: what may add up in another order each time; named where the two are not identical.
     """
 
     word: Literal["identical", "equivalent", "different"]
     reasons: tuple[str, ...] = ()
     differences: tuple[Difference, ...] = ()
+    not_deterministic: tuple[str, ...] = ()
 
 
-def judge(then: Reached, now: Reached, differences: Sequence[Difference]) -> Verdict:
-    """Compares what two runs of a spec reached, bit for bit."""
+def judge(
+    then: Reached, now: Reached, differences: Sequence[Difference], not_deterministic: Sequence[str] = ()
+) -> Verdict:
+    """Compares what two runs of a spec reached, bit for bit.
+
+    Args:
+        not_deterministic: as the function of that name found it.
+    """
     reasons = tuple(_reasons(then, now))
-    word: Literal["identical", "equivalent", "different"] = "different"
     if not reasons:
-        word = "identical"
-    elif any(one.rounds_otherwise for one in differences) and _near(then, now):
-        word = "equivalent"
-    return Verdict(word=word, reasons=reasons, differences=tuple(differences))
+        return Verdict(word="identical", differences=tuple(differences))
+    rounding = not_deterministic or any(one.rounds_otherwise for one in differences)
+    return Verdict(
+        word="equivalent" if rounding and _near(then, now) else "different",
+        reasons=reasons,
+        differences=tuple(differences),
+        not_deterministic=tuple(not_deterministic),
+    )
+
+
+def not_deterministic(spec: TrialSpec, devices: Iterable[str]) -> tuple[str, ...]:
+    """What TensorFlow may add up in another order each time, unless training.deterministic asks it not to.
+
+    On the CPU a trial has one thread, and nothing is left open. On a GPU it is what NVIDIA's "Status of GPU-Determinism
+    in TensorFlow" (NVIDIA/framework-reproducibility) lists, as far as a trial computes it; average pooling is not.
+
+    Args:
+        devices: that the runs trained on, as "GPU:0".
+    """
+    on = sorted({device for device in devices if device.startswith("GPU")})
+    if spec.training.deterministic or not on:
+        return ()
+    network = spec.hyperparameters
+    convolutions = ", ".join(f"conv_{number}" for number, _ in enumerate(network.filters, start=1))
+    found = [f"the choice of cuDNN's algorithms for {convolutions}, and their gradients", "the gradients of the biases"]
+    if network.pooling == "max":
+        found.append("the gradient of max pooling")
+    found += ["the cross-entropy", "sums that XLA compiles"]
+    return tuple(f"{one} on {', '.join(on)}" for one in found)
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Difference, ...]:

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poolstudy import chatter, provenance, worker
-from poolstudy.claim import METRICS, Claim, Reached, Verdict, data_differences, differences, judge
+from poolstudy.claim import METRICS, Claim, Reached, Verdict, data_differences, differences, judge, not_deterministic
 from poolstudy.compose import load_tracking
 from poolstudy.config import TrackingSection
 from poolstudy.data import load_search_data, resolved
@@ -90,7 +90,8 @@ def reproduce(
                     reached = _trained(engine, task, claim, lambda one: _log(tracker, run_id, one, claim, console))
                     now = json.loads((folder / "files" / "environment.json").read_text())
                     now.pop("data_source")  # where the data lay does not matter: what they are has been compared
-                    verdict = judge(claim.reached, reached, differences(claim.environment, now))
+                    open_ = not_deterministic(claim.spec, (claim.device, device.name))
+                    verdict = judge(claim.reached, reached, differences(claim.environment, now), open_)
                 outcome = Outcome(verdict, claim, reached, run_id)
                 close(outcome)
         except (OSError, *STORE_ERRORS) as error:
@@ -288,7 +289,7 @@ def _closing(tracker: Tracker, run_id: str, folder: Path) -> Iterator[Callable[[
 
 _MEANINGS = {
     "identical": "bit for bit: every metric of every epoch, and the weights",
-    "equivalent": "within the tolerances, on other hardware or with another computing library",
+    "equivalent": "within the tolerances, where other hardware, another library or what is not deterministic computed",
     "different": "not the same",
 }
 _STYLES = {"identical": "bold green", "equivalent": "bold yellow", "different": "bold red"}
@@ -300,7 +301,12 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     then, now, verdict = outcome.claim.reached, outcome.reached, outcome.verdict
     if then.history or now.history:
         console.print(_epochs(then, now))
-    for title, lines in (("It differs in:", verdict.reasons), ("Not as it was:", tuple(map(str, verdict.differences)))):
+    sections = (
+        ("It differs in:", verdict.reasons),
+        ("Not as it was:", tuple(map(str, verdict.differences))),
+        ("Not deterministic without training.deterministic=true:", verdict.not_deterministic),
+    )
+    for title, lines in sections:
         if lines:
             console.print(title)
             for line in lines[:_SAID]:
