@@ -18,7 +18,6 @@ from poolstudy.search.printed import NEUTRAL, SLATE, STATES, png, printed
 
 _CLEAR, _HAIR = "rgba(0,0,0,0)", "rgba(128,128,128,0.25)"
 _MOST_IN_CONTOURS = 4  # dimensions: sixteen panels can be read, sixty cannot
-_CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}
 
 
 @dataclass(frozen=True)
@@ -27,14 +26,16 @@ class Plot:
 
     Attributes:
         name: of its file, and of its place on the page.
-        html: for a page that holds plotly.js; its data are escaped by plotly.
+        json: the figure for plotly.js, without a "<", so that it can stand in a page's script element.
+        height: of the figure, pixels.
         png: the same by matplotlib.
     """
 
     name: str
     title: str
     about: str
-    html: str
+    json: str
+    height: int
     png: bytes
 
 
@@ -81,8 +82,8 @@ def plots(book: Book, colours: Mapping[str, str], important: Sequence[str]) -> I
             for trace in figure.data:
                 kind.recolour(trace, shades)
             _restyle(figure, kind.height)
-            html = figure.to_html(full_html=False, include_plotlyjs=False, div_id=f"plot-{kind.name}", config=_CONFIG)
-            yield Plot(kind.name, kind.title, kind.about, str(html), png(axes, kind.title, shades.trials))
+            json = str(figure.to_json()).replace("<", "\\u003c")
+            yield Plot(kind.name, kind.title, kind.about, json, kind.height, png(axes, kind.title, shades.trials))
 
 
 def _kinds(book: Book, important: Sequence[str]) -> Iterator[_Kind]:
