@@ -83,7 +83,8 @@ def check_books(root: Path, study: str = "tiny", uri: str = "") -> None:
 def disagreements(root: Path, study: str = "tiny", uri: str = "") -> Iterator[str]:
     """Everything in which Optuna's attempts and MLflow's runs do not agree."""
     yield from damaged_databases(root)
-    late = late_runs(optuna_study(root, study).user_attrs)
+    noted = optuna_study(root, study).user_attrs
+    late = late_runs(noted)
     attempts, tracked = {}, {}
     for trial in trials(root, study):
         if not trial.state.is_finished():
@@ -102,8 +103,9 @@ def disagreements(root: Path, study: str = "tiny", uri: str = "") -> Iterator[st
     client = MlflowClient(uri or store(root))
     for key in sorted(attempts.keys() & tracked.keys()):
         trial, run = attempts[key], tracked[key]
-        noted = late.get(trial.number) or trial.user_attrs.get("run_id")
-        yield from (f"{run.info.run_name}: {what}" for what in _differ(client, trial, run, noted))
+        spec = TrialSpec.model_validate({**trial.user_attrs["ledger"]["spec"], "data": noted["data"]})
+        run_id = late.get(trial.number) or trial.user_attrs.get("run_id")
+        yield from (f"{run.info.run_name}: {what}" for what in _differ(client, trial, run, spec, run_id))
 
 
 def damaged_databases(root: Path) -> Iterator[str]:
@@ -116,11 +118,12 @@ def damaged_databases(root: Path) -> Iterator[str]:
                 yield f"{name} is damaged: {found}"
 
 
-def _differ(client: MlflowClient, trial: optuna.trial.FrozenTrial, run: Run, noted: str | None) -> Iterator[str]:
+def _differ(
+    client: MlflowClient, trial: optuna.trial.FrozenTrial, run: Run, spec: TrialSpec, run_id: str | None
+) -> Iterator[str]:
     tags, state = run.data.tags, trial.user_attrs.get("state", "none")
-    spec = TrialSpec.model_validate(trial.user_attrs["ledger"]["spec"])
-    if noted != run.info.run_id:
-        yield f"Optuna has run {noted}, MLflow {run.info.run_id}"
+    if run_id != run.info.run_id:
+        yield f"Optuna has run {run_id}, MLflow {run.info.run_id}"
     if not tags.get("poolstudy.state") == state == TERMINAL.get(trial.state.name, state):
         yield f"is {tags.get('poolstudy.state')} in MLflow, {state} ({trial.state.name}) in Optuna"
     if run.info.status != STATUS.get(state):

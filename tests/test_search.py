@@ -1,5 +1,6 @@
 """Optuna on SQLite in a temporary folder; the training is played."""
 
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from poolstudy.compose import load_config
 from poolstudy.config import StudyConfig
 from poolstudy.errors import StoreError, StudyMismatch
 from poolstudy.records import DataIdentity, EpochRecord, State, seed_of
-from poolstudy.search import Attempt, Search
+from poolstudy.search import Attempt, Search, read_books
 
 Open = Callable[..., Search]
 
@@ -78,6 +79,23 @@ def test_a_space_of_16_gives_16_different_configurations_and_ends(opened: Open, 
     assert len(asked) == len(set(asked)) == 2 * 2 * 2 * 2
     assert [one.slot for one in search.ended()] != []
     assert sorted(one.slot for one in search.ended()) == list(range(1, 17))
+
+
+def test_what_is_trained_on_stands_once_and_a_book_of_the_older_kind_is_gone_on_with(
+    opened: Open, project: Path
+) -> None:
+    first = take(opened())
+    assert first is not None
+    ledger = trials(project)[0].user_attrs["ledger"]
+    assert "data" not in ledger["spec"]
+    older = json.dumps({**ledger, "spec": {**ledger["spec"], "data": identity().model_dump(mode="json")}})
+    with sqlite3.connect(project / "optuna.db") as database:
+        database.execute("update trial_user_attributes set value_json = ? where key = 'ledger'", (older,))
+        database.execute("delete from study_user_attributes where key = 'data'")
+    assert [one.spec for one in read_books(project / "optuna.db")["tiny"].attempts] == [first.spec]
+    second = take(opened())
+    assert second is not None
+    assert [one.spec for one in read_books(project / "optuna.db")["tiny"].attempts] == [first.spec, second.spec]
 
 
 def test_listed_trials_come_in_order(opened: Open) -> None:

@@ -15,7 +15,17 @@ from optuna.trial import FrozenTrial, TrialState
 from poolstudy.config import StudyConfig
 from poolstudy.errors import StudyMismatch
 from poolstudy.records import Attempt, DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of
-from poolstudy.search.attempts import LATE_RUN, Settled, attempt_of, late_runs, run_of, spec_of, state_of
+from poolstudy.search.attempts import (
+    LATE_RUN,
+    Settled,
+    Standing,
+    attempt_of,
+    hyperparameters_of,
+    late_runs,
+    ledger_of,
+    run_of,
+    spec_of,
+)
 from poolstudy.search.book import Book, TriedAttempt, read_books
 from poolstudy.search.parts import SETTLED, STATES, STORE_ERRORS, known, open_study, sampler_of, suggest
 from poolstudy.search.ranking import Ranking
@@ -49,7 +59,7 @@ class Search:
         self._check_fingerprint()
         self._seen: dict[HyperParameters, int] = {}  # its slot
         self._asks = 0
-        self._slots: dict[int, list[FrozenTrial]] = {}
+        self._slots: dict[int, list[Standing]] = {}  # its attempts, the last one last
         self._again: set[int] = set()  # the slots that may have to be tried again
         self._ended = Ranking(maximize=config.study.objective.direction == "maximize")
         self._plan = self._planned_order()
@@ -62,8 +72,7 @@ class Search:
         asked = self._config.fingerprint() | {"data.digest": self._data.digest}
         known = self._study.user_attrs.get("fingerprint")
         if known is None:
-            self._study.set_user_attr("fingerprint", asked)
-            return
+            self._study.set_user_attr("fingerprint", known := asked)
         missing = "nothing"
         differing = [
             f"{key} is {known.get(key, missing)}, asked for {asked.get(key, missing)}"
@@ -77,6 +86,8 @@ class Search:
                 "the same settings to continue it (trials, timeout and execution may change)",
                 f"undo the change, or start another study with study.name={name}-2",
             )
+        if "data" not in self._study.user_attrs:
+            self._study.set_user_attr("data", self._data.model_dump(mode="json"))
 
     def _read(self) -> None:
         for trial in self._study.get_trials(deepcopy=False):
@@ -86,7 +97,7 @@ class Search:
                 self._remember(ledger["slot"], trial)
                 if ledger["retry"] == 0:
                     self._asks += 1
-                    self._seen[spec_of(trial).hyperparameters] = ledger["slot"]
+                    self._seen[hyperparameters_of(trial)] = ledger["slot"]
 
     # After an interruption
 
@@ -99,7 +110,7 @@ class Search:
             self._study.ask()  # queued for an attempt that was never made
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if "ledger" in trial.user_attrs:
-                yield attempt_of(trial)
+                yield attempt_of(trial, self._data)
             elif "duplicate_of" in trial.user_attrs:
                 original = self._frozen(trial.user_attrs["duplicate_of"])
                 self._settle_duplicate(trial.number, original.user_attrs["ledger"]["slot"])
@@ -108,11 +119,11 @@ class Search:
 
     def settled(self) -> Iterator[Settled]:
         """Every attempt that has ended."""
-        for trials in self._slots.values():
-            for trial in trials:
-                if state := state_of(trial):
-                    reason = str(trial.user_attrs.get("reason", ""))
-                    yield Settled(attempt_of(trial), state, reason, run_of(trial, self._late_runs))
+        for attempts in self._slots.values():
+            for number, state, reason, _ in attempts:
+                if state:
+                    trial = self._frozen(number)
+                    yield Settled(attempt_of(trial, self._data), state, reason, run_of(trial, self._late_runs))
 
     # Asking
 
@@ -127,21 +138,21 @@ class Search:
         """
         for slot in sorted(self._again):
             if self.tries_again(slot, retries):
-                return self._retry(slot, self._slots[slot])
+                return self._retry(slot)
         return self._ask()
 
     def tries_again(self, slot: int, retries: int) -> bool:
         """Whether a slot, as it stands, is to be tried again."""
-        states = [state_of(trial) for trial in self._slots[slot]]
+        states = [attempt.state for attempt in self._slots[slot]]
         return states[-1] == "interrupted" or (states[-1] == "lost" and states.count("lost") <= retries)
 
-    def _retry(self, slot: int, trials: list[FrozenTrial]) -> Attempt:
-        spec = spec_of(trials[0])
-        ledger = {"slot": slot, "retry": len(trials), "spec": spec.model_dump(mode="json")}
-        self._study.enqueue_trial(trials[0].params, user_attrs={"ledger": ledger})
+    def _retry(self, slot: int) -> Attempt:
+        first, retry = self._frozen(self._slots[slot][0].number), len(self._slots[slot])
+        spec = spec_of(first, self._data)
+        self._study.enqueue_trial(first.params, user_attrs={"ledger": ledger_of(slot, retry, spec)})
         trial = self._study.ask()
         suggest(trial, self._config.space)
-        return self._opened(trial, slot, len(trials), spec)
+        return self._opened(trial, slot, retry, spec)
 
     def _ask(self) -> Attempt | None:
         while True:
@@ -202,7 +213,7 @@ class Search:
             training=self._config.training.settings,
             data=self._data,
         )
-        trial.set_user_attr("ledger", {"slot": slot, "retry": 0, "spec": spec.model_dump(mode="json")})
+        trial.set_user_attr("ledger", ledger_of(slot, 0, spec))
         self._seen[hyperparameters] = slot
         self._duplicates_in_a_row = 0
         return self._opened(trial, slot, 0, spec)
@@ -218,7 +229,7 @@ class Search:
         self._duplicates_in_a_row += 1
         slot = self._seen[hyperparameters]
         trial.set_user_attr("duplicate_of", self._slots[slot][0].number)
-        if state_of(self._slots[slot][-1]) in SETTLED:
+        if self._slots[slot][-1].state in SETTLED:
             self._settle_duplicate(trial.number, slot)
         else:  # it runs, or will again
             self._waiting_duplicates.append((trial.number, slot))
@@ -231,7 +242,7 @@ class Search:
 
     def _settle_duplicate(self, number: int, slot: int) -> None:
         """Gives a duplicate the value that is known of its configuration, if one is."""
-        known = [trial.user_attrs.get("objective") for trial in self._slots[slot]]
+        known = [attempt.objective for attempt in self._slots[slot]]
         objective = next((value for value in reversed(known) if value is not None), None)
         if objective is None:
             self._study.tell(number, state=TrialState.FAIL)
@@ -290,14 +301,14 @@ class Search:
 
     def failed(self) -> tuple[int, str] | None:
         """How many slots failed or were given up, and the last reason; None where none did."""
-        last = [trials[-1] for trials in self._slots.values() if state_of(trials[-1]) in ("failed", "lost")]
-        return (len(last), str(last[-1].user_attrs.get("reason", "unknown"))) if last else None
+        last = [attempts[-1] for attempts in self._slots.values() if attempts[-1].state in ("failed", "lost")]
+        return (len(last), last[-1].reason or "unknown") if last else None
 
     def _remember(self, slot: int, trial: FrozenTrial) -> None:
         """Takes note of an attempt as it stands now; it is the last of its slot."""
-        trials = self._slots.setdefault(slot, [])
-        trials[:] = [other for other in trials if other.number != trial.number] + [trial]
-        state = state_of(trial)
+        attempts, now = self._slots.setdefault(slot, []), Standing.of(trial)
+        attempts[:] = [other for other in attempts if other.number != now.number] + [now]
+        state = now.state
         (self._again.add if state in ("lost", "interrupted") else self._again.discard)(slot)
         if state in ("complete", "pruned"):
             self._ended[slot] = Ended(
@@ -305,7 +316,7 @@ class Search:
                 state=state,
                 objective=trial.user_attrs["objective"],
                 run_id=run_of(trial, self._late_runs),
-                hyperparameters=spec_of(trial).hyperparameters,
+                hyperparameters=hyperparameters_of(trial),
             )
 
     # Optuna lets a trial be read and annotated by its number through the storage only.

@@ -1,14 +1,39 @@
-"""An attempt as Optuna keeps it: a trial with the user attributes `ledger`, `run_id`, `state` and `reason`."""
+"""An attempt as Optuna keeps it: a trial with the user attributes `ledger`, `run_id`, `state` and `reason`.
+
+What the trials of a study are trained on stands once, at the study (`data`), and not in the spec of each.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 from optuna.trial import FrozenTrial
 
-from poolstudy.records import Attempt, State, TrialSpec
+from poolstudy.records import Attempt, DataIdentity, State, TrialSpec
+from poolstudy.space import HyperParameters
 
 LATE_RUN = "run_id of trial "
 """And a trial's number: the study's attribute that stands for the `run_id` of a trial that had ended by then."""
+
+
+class Standing(NamedTuple):
+    """How an attempt stands: what a coordinator keeps of each, be there ten thousand.
+
+    Attributes:
+        number: of its trial in Optuna.
+        state: None while it is under way.
+        objective: what it reached; None where it reached nothing.
+    """
+
+    number: int
+    state: State | None
+    reason: str
+    objective: float | None
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> Self:
+        noted = trial.user_attrs
+        return cls(trial.number, state_of(trial), str(noted.get("reason", "")), noted.get("objective"))
 
 
 @dataclass(frozen=True)
@@ -31,13 +56,27 @@ def run_of(trial: FrozenTrial, late: Mapping[int, str]) -> str:
     return late.get(trial.number) or str(trial.user_attrs.get("run_id", ""))
 
 
-def attempt_of(trial: FrozenTrial) -> Attempt:
+def ledger_of(slot: int, retry: int, spec: TrialSpec) -> dict[str, Any]:
+    """The attribute `ledger` of an attempt."""
+    return {"slot": slot, "retry": retry, "spec": spec.model_dump(mode="json", exclude={"data"})}
+
+
+def attempt_of(trial: FrozenTrial, data: DataIdentity | None) -> Attempt:
+    """The attempt that a trial is.
+
+    Args:
+        data: of its study; trials of earlier versions of this program have their own.
+    """
     ledger = trial.user_attrs["ledger"]
-    return Attempt(number=trial.number, slot=ledger["slot"], retry=ledger["retry"], spec=spec_of(trial))
+    return Attempt(number=trial.number, slot=ledger["slot"], retry=ledger["retry"], spec=spec_of(trial, data))
 
 
-def spec_of(trial: FrozenTrial) -> TrialSpec:
-    return TrialSpec.model_validate(trial.user_attrs["ledger"]["spec"])
+def spec_of(trial: FrozenTrial, data: DataIdentity | None) -> TrialSpec:
+    return TrialSpec.model_validate({"data": data, **trial.user_attrs["ledger"]["spec"]})
+
+
+def hyperparameters_of(trial: FrozenTrial) -> HyperParameters:
+    return HyperParameters.model_validate(trial.user_attrs["ledger"]["spec"]["hyperparameters"])
 
 
 def state_of(trial: FrozenTrial) -> State | None:

@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from poolstudy.errors import StoreError
-from poolstudy.records import State, TrialSpec
+from poolstudy.records import DataIdentity, State, TrialSpec
 from poolstudy.search.attempts import attempt_of, late_runs, run_of, state_of
 from poolstudy.search.parts import SETTLED, STATES, readable
 from poolstudy.space import Value
@@ -164,18 +164,18 @@ def read_book(database: Path, name: str) -> Book:
 def _book(storage: optuna.storages.RDBStorage, study: Any) -> Book:
     trials = storage.get_all_trials(study._study_id, deepcopy=False)
     known = study.user_attrs
-    late = late_runs(known)
+    late, data = late_runs(known), DataIdentity.model_validate(known["data"]) if "data" in known else None
     return Book(
         name=study.study_name,
         maximize=study.direction == StudyDirection.MAXIMIZE,
-        tried=tuple(_tried(trial, run_of(trial, late)) for trial in trials),
+        tried=tuple(_tried(trial, run_of(trial, late), data) for trial in trials),
         ranges=_ranges(trials),
         trials=tuple(trials),
         tracking_uri=known.get("fingerprint", {}).get("tracking.uri"),
     )
 
 
-def _tried(trial: FrozenTrial, run_id: str) -> Tried:
+def _tried(trial: FrozenTrial, run_id: str, data: DataIdentity | None) -> Tried:
     noted = trial.user_attrs
     common: dict[str, Any] = {
         "number": trial.number,
@@ -189,7 +189,7 @@ def _tried(trial: FrozenTrial, run_id: str) -> Tried:
         "ended": trial.datetime_complete.astimezone() if trial.datetime_complete else None,
     }
     if "ledger" in noted:
-        of = attempt_of(trial)
+        of = attempt_of(trial, data)
         return TriedAttempt(name=of.name, state=state_of(trial), slot=of.slot, retry=of.retry, spec=of.spec, **common)
     return Tried(name="", state="duplicate" if "duplicate_of" in noted else state_of(trial), **common)
 
