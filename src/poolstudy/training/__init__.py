@@ -52,8 +52,8 @@ def train(spec: TrialSpec, data: SearchData, on_epoch: OnEpoch = lambda _: False
     )
     untrained = weights_of(model)
     course = _Course(model, on_epoch)
-    epochs = _run(spec, data, model, course)
-    if epochs is None or not course.history:
+    _run(spec, data, model, course)
+    if not course.history:
         raise TrialFailed(course.failure)
     trained = weights_of(model)
     history = tuple(course.history)
@@ -69,16 +69,18 @@ def train(spec: TrialSpec, data: SearchData, on_epoch: OnEpoch = lambda _: False
         images_per_second=len(data.train_labels) * len(history) / seconds,
         failure=course.failure,
     )
-    return TrainedTrial(result, model, untrained, trained, epochs.answers())
+    return TrainedTrial(result, model, untrained, trained, course.best_answers)
 
 
 class _Course:
-    """How a trial goes: its records so far, and the weights of the best of them.
+    """How a trial goes: its records so far, and the weights and answers of the best of them.
 
     Args:
         model: whose weights are kept.
         on_epoch: told of each record.
     """
+
+    best_answers: NDArray[np.float32]
 
     def __init__(self, model: keras.Model, on_epoch: OnEpoch) -> None:
         self.history: list[EpochRecord] = []
@@ -88,8 +90,10 @@ class _Course:
         self._on_epoch = on_epoch
         self._best_weights: list[NDArray[np.float32]] = []
 
-    def goes_on(self, epoch: int, seconds: float, values: dict[str, float], patience: int) -> bool:
-        """Takes an epoch's values; whether there is any use in another epoch."""
+    def goes_on(
+        self, epoch: int, seconds: float, values: dict[str, float], answers: NDArray[np.float32], patience: int
+    ) -> bool:
+        """Takes an epoch's values, and its answers to the validation images; whether another epoch is of use."""
         strange = [f"{name} is {value} in epoch {epoch}" for name, value in values.items() if not np.isfinite(value)]
         if strange:
             self.failure = strange[0]
@@ -97,7 +101,7 @@ class _Course:
         self.history.append(EpochRecord(epoch=epoch, seconds=seconds, **values))
         best = best_epoch(tuple(self.history))
         if best == epoch:
-            self._best_weights = self._model.get_weights()
+            self._best_weights, self.best_answers = self._model.get_weights(), answers
         self.pruned = self._on_epoch(self.history[-1])
         return not self.pruned and epoch < best + patience
 
@@ -113,12 +117,8 @@ class _Course:
         return "epochs" if len(self.history) == epochs else "early_stopping"
 
 
-def _run(spec: TrialSpec, data: SearchData, model: keras.Model, course: _Course) -> Epochs | None:
-    """Trains until it stops, and restores the weights of the least validation loss, however it ends.
-
-    None where memory is too short even for the images.
-    """
-    epochs = None
+def _run(spec: TrialSpec, data: SearchData, model: keras.Model, course: _Course) -> None:
+    """Trains until it stops, and restores the weights of the least validation loss, however it ends."""
     try:
         epochs = Epochs(
             model,
@@ -131,11 +131,10 @@ def _run(spec: TrialSpec, data: SearchData, model: keras.Model, course: _Course)
         for epoch in range(1, spec.training.epochs + 1):
             began = time.perf_counter()
             loss, accuracy = epochs.train(epoch)
-            val_loss, val_accuracy = epochs.validate()
+            val_loss, val_accuracy, answers = epochs.validate()
             values = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
-            if not course.goes_on(epoch, time.perf_counter() - began, values, spec.training.patience):
+            if not course.goes_on(epoch, time.perf_counter() - began, values, answers, spec.training.patience):
                 break
     except tf.errors.ResourceExhaustedError as error:
         course.failure = f"out of memory: {one_line(error)}"
     course.restore_best()
-    return epochs

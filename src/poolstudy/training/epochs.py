@@ -1,7 +1,5 @@
 """An epoch as one call of TensorFlow: a loop of steps over images that lie on the device as bytes."""
 
-from collections.abc import Callable
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -15,9 +13,9 @@ VALIDATION_BATCH = 500
 
 
 class Epochs:
-    """Trains a model and validates it, an epoch a call.
+    """Trains a model and validates it.
 
-    Nothing returns to Python within an epoch and nothing is copied to the device but the epoch's order.
+    A training epoch is one call: nothing returns to Python within it and nothing is copied to the device but its order.
 
     Args:
         model: its weights are trained in place. Its optimizer, loss and metrics as compiled are not used.
@@ -38,8 +36,7 @@ class Epochs:
         self._batch_size = batch_size
         self._seed = seed
         self._train_epoch = tf.function(self._train_steps, jit_compile=whole or None)
-        self._validate_epoch = tf.function(self._validate_steps, jit_compile=whole or None)
-        self._answer = tf.function(self._answer_batch, jit_compile=whole or None)
+        self._validate_batch = tf.function(self._validate_images, jit_compile=whole or None)
 
     def train(self, epoch: int) -> tuple[float, float]:
         """Trains on every image once; the mean loss and the accuracy, while the weights changed, with dropout.
@@ -47,28 +44,28 @@ class Epochs:
         Both are NaN if a weight is no number afterwards.
         """
         order = order_of(len(self._training[1]), self._seed, epoch)
-        loss, accuracy = self._train_epoch(tf.constant(order)).numpy()
+        loss, accuracy = self._train_epoch(tf.constant(order)).numpy() / len(order)
         return float(loss), float(accuracy)
 
-    def validate(self) -> tuple[float, float]:
-        """The mean loss and the accuracy over the validation images."""
-        loss, accuracy = self._validate_epoch().numpy()
-        return float(loss), float(accuracy)
-
-    def answers(self) -> NDArray[np.float32]:
-        """The model's probabilities for the validation images, (N, classes)."""
+    def validate(self) -> tuple[float, float, NDArray[np.float32]]:
+        """The mean loss, the accuracy, and the model's probabilities, (N, classes), of the validation images."""
         every = np.arange(len(self._validation[1]), dtype=np.int32)
         batches = np.split(every, every[VALIDATION_BATCH::VALIDATION_BATCH])
-        return np.concatenate([self._answer(tf.constant(batch)).numpy() for batch in batches])
+        found = [self._validate_batch(tf.constant(batch)) for batch in batches]
+        loss, accuracy = sum((sums.numpy() for sums, _ in found), np.zeros(2)) / len(every)
+        return float(loss), float(accuracy), np.concatenate([probabilities.numpy() for _, probabilities in found])
 
     def _train_steps(self, order: tf.Tensor) -> tf.Tensor:
-        means = _mean_over(order, self._batch_size, self._train_batch)
+        """The sums over an epoch. TensorFlow makes a loop of the `for`: the graph has one step, and one for a rest."""
+        steps, size = len(order) // self._batch_size, self._batch_size
+        sums = tf.zeros(2, tf.float64)
+        for number in tf.range(steps):
+            sums += self._train_batch(order[number * size :][:size])
+        if len(order) % size:
+            sums += self._train_batch(order[steps * size :])
         # The loss need not show it: oneDNN's convolution with ReLU turns a NaN into 0.
         sound = tf.reduce_all([tf.reduce_all(tf.math.is_finite(weight)) for weight in self._weights])
-        return means if sound else tf.fill([2], tf.constant(np.nan, tf.float64))
-
-    def _validate_steps(self) -> tf.Tensor:
-        return _mean_over(tf.range(len(self._validation[1])), VALIDATION_BATCH, self._validate_batch)
+        return sums if sound else tf.fill([2], tf.constant(np.nan, tf.float64))
 
     def _train_batch(self, batch: tf.Tensor) -> tf.Tensor:
         images, labels = _read(self._training, batch)
@@ -79,13 +76,11 @@ class Epochs:
         self._adam.apply(tape.gradient(loss, self._weights))
         return _sums(labels, probabilities, losses)
 
-    def _validate_batch(self, batch: tf.Tensor) -> tf.Tensor:
+    def _validate_images(self, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = _read(self._validation, batch)
         probabilities = self._model(images, training=False)
-        return _sums(labels, probabilities, keras.losses.sparse_categorical_crossentropy(labels, probabilities))
-
-    def _answer_batch(self, batch: tf.Tensor) -> tf.Tensor:
-        return self._model(_read(self._validation, batch)[0], training=False)
+        losses = keras.losses.sparse_categorical_crossentropy(labels, probabilities)
+        return _sums(labels, probabilities, losses), probabilities
 
 
 def order_of(count: int, seed: int, epoch: int) -> NDArray[np.int32]:
@@ -103,17 +98,3 @@ def _sums(labels: tf.Tensor, probabilities: tf.Tensor, losses: tf.Tensor) -> tf.
     """The sum of the losses and the number of correct answers."""
     right = keras.metrics.sparse_categorical_accuracy(labels, probabilities)
     return tf.cast(tf.stack([tf.reduce_sum(losses), tf.reduce_sum(right)]), tf.float64)
-
-
-def _mean_over(order: tf.Tensor, batch_size: int, step: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-    """Takes a step with each batch of the order, the last one perhaps smaller; the steps' sums per image.
-
-    TensorFlow makes a loop of its own of the `for`: the graph has one step, and a smaller one where a rest is left.
-    """
-    steps = len(order) // batch_size
-    sums = tf.zeros(2, tf.float64)
-    for number in tf.range(steps):
-        sums += step(order[number * batch_size :][:batch_size])
-    if len(order) % batch_size:
-        sums += step(order[steps * batch_size :])
-    return sums / len(order)

@@ -93,7 +93,7 @@ def _histograms(entries: Sequence[Entry], name: str) -> Line:
             axes.fill(*box.place(sides, _outline(one.untrained)), color=NEUTRAL, alpha=0.4, linewidth=0)
         axes.plot(*box.place(sides, _outline(one.trained)), color=ink(entries[run]), linewidth=1.3)
 
-    title = f"{name.replace('/', ' ')}\n% of weights, by weight"
+    title = f"{name.replace('/', ' ')}\n% of weights,\nby weight"
     return Line(title, 1.0, draw, (edges[0], edges[-1]), (0, highest * 1.05))
 
 
