@@ -16,6 +16,7 @@ import psutil
 import pytest
 from conftest import make_project
 from damage import examined
+from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
 from rich.console import Console
 
 from poolstudy.compose import load_config
@@ -23,11 +24,17 @@ from poolstudy.errors import ConfigurationError, StoreError, without_password
 from poolstudy.reproduce import reproduce
 from poolstudy.show import show_run
 from poolstudy.tracking import Tracker, find_run, readable
+from poolstudy.ui import _settings
 from poolstudy.weights import saved_weights
 
 PACKAGE = Path(__file__).parents[1] / "src" / "poolstudy"
 RUN = "0123456789abcdef" * 2
 SECRET = "http://somebody:hunter2@127.0.0.1:9"
+
+
+def test_what_is_done_here_is_told_to_nobody() -> None:
+    assert MLFLOW_DISABLE_TELEMETRY.get()  # since poolstudy.tracking was imported; MLflow itself leaves it on
+    assert _settings(5000)["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
 # The source itself

@@ -18,6 +18,7 @@ from poolstudy.data import SearchData, load_search_data
 from poolstudy.devices import Found, cores, find_gpus
 from poolstudy.display import Display
 from poolstudy.errors import ProgramMissing, StoreError, StudyStopped, cause
+from poolstudy.estimate import Measured
 from poolstudy.execution.local import LocalEngine
 from poolstudy.interrupt import Interrupt
 from poolstudy.lock import study_lock
@@ -63,12 +64,12 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
     mlruns, study, execution = root / "mlruns", config.study, config.execution
     with contextlib.ExitStack() as last:
         last.enter_context(study_lock(mlruns / "locks", study.name))
-        with DownloadProgress(console, quiet=quiet) as progress:
-            data = load_search_data(config.data, root, progress)
         log = mlruns / "logs" / f"{study.name}.log"
         threads, each = execution.threads_per_worker, trials_per_process(execution)
         engine = LocalEngine(worker.run_task, worker.PRELOAD, log, threads, each)
         last.enter_context(contextlib.closing(engine))
+        with DownloadProgress(console, quiet=quiet) as progress:  # while the server of workers loads TensorFlow
+            data = load_search_data(config.data, root, progress)
         with _failures_told():
             chatter.keep_in(log)
             ready = _prepared(config, root, data, engine)
@@ -84,14 +85,14 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
             )
             around = Surroundings(
                 staging=mlruns / "staging" / study.name,
-                data=ready.saved,
-                places=ready.places,
+                data=ready.grounds.saved,
+                places=ready.grounds.places,
                 about=provenance.provenance(config.data),
                 patch=provenance.patch(),
             )
             interrupt = last.enter_context(Interrupt())
             coordinator = Coordinator(config, around, engine, ready.tracker, ready.search, display, interrupt, cores())
-            _say_devices(display, ready.found, ready.crowd)
+            _say_devices(display, ready.grounds.found, ready.grounds.crowd)
             _say_outlook(display, ready.outlook, Room.of(mlruns))
             return _tracked(config, coordinator, ready.tracker, ready.search, interrupt)
 
@@ -112,39 +113,58 @@ def _failures_told() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """What a study trains with; `crowd` says how many trials share a GPU, `saved` is the folder of its data."""
+class _Grounds:
+    """What a study trains on: `crowd` says how many trials share a GPU, `saved` is the folder of its data.
+
+    Attributes:
+        measured: by a short training, where the study is new.
+    """
 
     found: Found
     places: list[Place]
     crowd: str
     saved: Path
+    measured: Measured | None
+
+
+def _looked_at(config: StudyConfig, mlruns: Path, data: SearchData, engine: LocalEngine) -> _Grounds:
+    """Finds the devices, and measures on one of them, which takes seconds."""
+    from poolstudy.search import known
+
+    found = find_gpus(engine, required=config.execution.require_gpu)
+    places, crowd = plan(config, data.identity, found.gpus, cores(), mlruns / "cache")
+    saved = data.save(mlruns / "cache" / data.identity.digest[:16])
+    goes_on = known(mlruns / "optuna.db", config.study.name)
+    measured = None if goes_on else measure(config, data.identity, saved, engine, places[0].device.name)
+    return _Grounds(found, places, crowd, saved, measured)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a study begins with."""
+
+    grounds: _Grounds
     tracker: "Tracker"
     search: "Search"
     outlook: Outlook
 
 
 def _prepared(config: StudyConfig, root: Path, data: SearchData, engine: LocalEngine) -> _Prepared:
-    """Finds the devices, opens the stores and looks ahead, each beside the other where that saves seconds."""
-    from poolstudy.search import Search, known
+    """Looks at the machine, opens the stores and looks ahead."""
+    from poolstudy.search import Search
     from poolstudy.tracking import Tracker
 
-    mlruns, study = root / "mlruns", config.study
-    book = mlruns / "optuna.db"
-    found = find_gpus(engine, required=config.execution.require_gpu)
-    places, crowd = plan(config, data.identity, found.gpus, cores(), mlruns / "cache")
-    saved = data.save(mlruns / "cache" / data.identity.digest[:16])
-    with ThreadPoolExecutor(1, "outlook") as beside:  # MLflow's store takes seconds to open
-        goes_on = known(book, study.name)
-        measuring = (
-            None if goes_on else beside.submit(measure, config, data.identity, saved, engine, places[0].device.name)
-        )
-        tracker = Tracker(config.tracking.uri, config.tracking.artifacts, study.name, root)
+    mlruns = root / "mlruns"
+    with ThreadPoolExecutor(1, "grounds") as beside:
+        looking = beside.submit(_looked_at, config, mlruns, data, engine)
+        if config.execution.require_gpu:
+            looking.result()  # without one nothing is begun
+        tracker = Tracker(config.tracking.uri, config.tracking.artifacts, config.study.name, root)  # takes seconds too
+    grounds = looking.result()
     # Optuna's after MLflow's: a study whose store cannot be opened leaves nothing.
-    search = Search(book, config, data.identity)
-    measured = measuring.result() if measuring else None
-    outlook = look_ahead(config, data.identity, len(places), search.ended(), tracker, measured)
-    return _Prepared(found, places, crowd, saved, tracker, search, outlook)
+    search = Search(mlruns / "optuna.db", config, data.identity)
+    outlook = look_ahead(config, data.identity, len(grounds.places), search.ended(), tracker, grounds.measured)
+    return _Prepared(grounds, tracker, search, outlook)
 
 
 def _tracked(

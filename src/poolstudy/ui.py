@@ -72,13 +72,14 @@ def serving(root: Path, study: str | None, port: int) -> Iterator[str]:
 
 
 def _settings(port: int) -> dict[str, str]:
-    """The names by which a browser on this machine may call the server, which refuses all others; and no processes for
-    jobs, which nobody gives it here: they would take a gigabyte."""
+    """The names by which a browser on this machine may call the server, which refuses all others; no telemetry; and no
+    processes for jobs, which nobody gives it here: they would take a gigabyte."""
     hosts = [f"{host}{any_port}" for host in (HOST, "localhost", NAME) for any_port in ("", ":*")]
     return {
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"http://{NAME}:{port}",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
     }
 
 

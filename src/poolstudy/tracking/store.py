@@ -22,6 +22,7 @@ _ENVIRONMENT = {
     # MLflow's client waits 120 s for an answer and repeats a call 7 times. Here it fails soon: delivery.py goes on.
     _RETRIES: "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # nobody is told what is done here, unless the user says so
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 for _name, _value in _ENVIRONMENT.items():
