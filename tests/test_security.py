@@ -33,7 +33,8 @@ SECRET = "http://somebody:hunter2@127.0.0.1:9"
 
 
 def test_what_is_done_here_is_told_to_nobody() -> None:
-    assert MLFLOW_DISABLE_TELEMETRY.get()  # since poolstudy.tracking was imported; MLflow itself leaves it on
+    # Since poolstudy.tracking was imported; MLflow itself leaves it on.
+    assert MLFLOW_DISABLE_TELEMETRY.get()  # type: ignore[no-untyped-call]
     assert _settings(5000)["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
