@@ -83,8 +83,9 @@ def _worker(way: Way, network: dict[str, Any], pipe: Connection) -> None:
 
     from poolstudy import gpus
     from poolstudy.data import SearchData
-    from poolstudy.model import build_model, weights_digest, weights_of
+    from poolstudy.model import build_model, weights_of
     from poolstudy.space import HyperParameters
+    from poolstudy.weights import weights_digest
 
     gpus.use_device("CPU:0", threads=1)
     keras.utils.set_random_seed(1)

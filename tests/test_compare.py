@@ -205,6 +205,25 @@ def test_data_that_are_not_here_are_told_and_left_out(root: Path, runs: dict[str
     assert "Feature maps" not in page
 
 
+def test_runs_of_two_studies_are_told_apart_and_the_page_goes_to_the_first_ones(
+    root: Path, tracker: Tracker, runs: dict[str, str]
+) -> None:
+    second = Tracker("sqlite:///mlruns/mlflow.db", "mlruns/artifacts", "elsewhere", root)
+    own = second.open_study({"objective": "best_val_accuracy"}, {})
+    spec = spec_of(1, "average", make_data(root, 8, 6)).model_copy(update={"study": "elsewhere"})
+    there = add(second, spec, root / "networks" / "average")
+    second.close_study(own, "complete", {})
+    try:
+        done = compare((there, runs["average"]), root)
+    finally:  # it is the latest study now, and another test asks for that
+        MlflowClient(tracker.uri).delete_experiment(second.experiment_id)
+    page = done.page.read_text(encoding="utf-8")
+    differing = page.split("What differs", 1)[1].split("What they reached", 1)[0]
+    assert "<td>elsewhere</td><td>s</td>" in differing
+    assert "2 runs of elsewhere and s" in page
+    assert done.run_id == own
+
+
 def test_files_that_are_gone_or_damaged_are_told(root: Path, tracker: Tracker, runs: dict[str, str]) -> None:
     data = make_data(root, 8, 6)
     gone, damaged = (add(tracker, spec_of(slot, "max", data), root / "networks" / "max") for slot in (8, 9))

@@ -45,7 +45,7 @@ ONLY = {
     "omegaconf": {"compose"},
     "tensorflow": {"training", "environment", "gpus"},
     "pynvml": {"nvml"},
-    "keras": {"model", "training", "figures", "environment", "compare"},
+    "keras": {"model", "training", "figures", "environment"},
     "matplotlib": {"figures"},
     "rich": {"display", "progress", "terminal", "study", "show", "check", "reproduce", "doctor", "cli"},
     "packaging": {"check"},

@@ -2,8 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from poolstudy.model import build_model, weights_digest, weights_of
+from poolstudy.model import build_model, weights_of
 from poolstudy.space import HyperParameters, Pooling
+from poolstudy.weights import weights_digest
 
 AVERAGE = HyperParameters(pooling="average", pool_size=3, filters=(32, 32), dropout=0.4)
 MAX = HyperParameters(pooling="max", pool_size=2, filters=(32, 64), dropout=0.4)

@@ -20,10 +20,11 @@ from mlflow.entities import Run
 
 from poolstudy.claim import judge
 from poolstudy.errors import ClaimBroken, PoolstudyError
-from poolstudy.model import weights_digest, weights_of
+from poolstudy.model import weights_of
 from poolstudy.records import TrialSpec
 from poolstudy.reproduce import _source, claim_of
 from poolstudy.tracking import find_run
+from poolstudy.weights import weights_digest
 
 TRIALS = ", ".join(
     f"{{pooling: {pooling}, pool_size: 2, filters: [2, 3], dropout: 0.2, learning_rate: {rate}}}"

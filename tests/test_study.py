@@ -27,8 +27,9 @@ from benchmarks.studies import read as read_study
 from poolstudy.compose import load_config
 from poolstudy.cost import Offer
 from poolstudy.data import SearchData, scaled
-from poolstudy.model import build_model, weights_digest, weights_of
+from poolstudy.model import build_model, weights_of
 from poolstudy.records import TrialSpec
+from poolstudy.weights import weights_digest
 
 UNDRAWN = {name for name in FILES if not name.endswith(".png")}
 IMAGES = {

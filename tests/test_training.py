@@ -10,12 +10,13 @@ import tensorflow as tf
 from poolstudy.compose import load_config
 from poolstudy.data import SearchData, load_search_data, scaled
 from poolstudy.errors import TrialFailed
-from poolstudy.model import build_model, weights_digest, weights_of
+from poolstudy.model import build_model, weights_of
 from poolstudy.records import EpochRecord, TrainingSettings, TrialSpec
 from poolstudy.space import HyperParameters
 from poolstudy.training import train
 from poolstudy.training.adam import Adam
 from poolstudy.training.epochs import Epochs, order_of
+from poolstudy.weights import weights_digest
 
 
 @pytest.fixture

@@ -1,16 +1,9 @@
 """The network: convolutions, each followed by pooling, then one dense layer and the classes."""
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
 from poolstudy.space import HyperParameters, Pooling
-from poolstudy.weights import Weights, weights_digest
-
-__all__ = ["Maps", "Weights", "build_model", "feature_maps", "weights_digest", "weights_of"]
-
-Maps = dict[str, NDArray[np.float32]]
-"""By layer, such as "pool_1": what it makes of one image, (rows, columns, filters)."""
+from poolstudy.weights import Weights
 
 _POOLING: dict[Pooling, type[keras.layers.Layer]] = {
     "average": keras.layers.AveragePooling2D,
@@ -52,17 +45,6 @@ def build_model(
         metrics=["accuracy"],
     )
     return model
-
-
-def feature_maps(model: keras.Model, image: NDArray[np.float32]) -> Maps:
-    """What every convolution and pooling layer makes of an image.
-
-    Args:
-        image: (rows, columns, channels), scaled 0 to 1.
-    """
-    names = [layer.name for layer in model.layers if layer.name.startswith(("conv_", "pool_"))]
-    outputs = keras.Model(model.inputs, [model.get_layer(name).output for name in names])([image[None]])
-    return {name: keras.ops.convert_to_numpy(output)[0] for name, output in zip(names, outputs, strict=True)}
 
 
 def weights_of(model: keras.Model) -> Weights:

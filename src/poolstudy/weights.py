@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 Weights = dict[str, NDArray[np.float32]]
 """By "layer/variable", such as "conv_1/kernel", in the order of the layers."""
 
+Maps = dict[str, NDArray[np.float32]]
+"""By layer, such as "pool_1": what it makes of one image, (rows, columns, filters)."""
+
 _VARIABLES = ("kernel", "bias")  # of every layer of ours that has some, in Keras' order
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from conftest import make_result, make_spec
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
+from numpy.typing import NDArray
 from PIL import Image
 
 from poolstudy.colours import COLOURS
@@ -24,9 +26,10 @@ from poolstudy.figures.mistakes import most_wrong
 from poolstudy.figures.panel import Panel, Picture, coloured, fitted, labels, ticks
 from poolstudy.figures.style import mosaic, new_figure, readable, save
 from poolstudy.figures.weights import _shared_bins, layer_histogram, weights_histogram
-from poolstudy.model import Maps, build_model, feature_maps, weights_of
+from poolstudy.model import build_model, weights_of
 from poolstudy.records import FigureSettings
 from poolstudy.space import HyperParameters, Pooling
+from poolstudy.weights import Maps, Weights
 
 
 def texts(figure: Figure) -> list[str]:
@@ -150,17 +153,19 @@ def test_a_later_convolution_of_few_filters_is_no_wider_than_its_tiles_elsewhere
 def test_feature_maps_are_what_the_layers_compute() -> None:
     """One filter that adds 1 to the middle pixel: the maps are the image plus 1, and its average or greatest value."""
     image = np.arange(16, dtype=np.float32).reshape(4, 4, 1)
-    found: dict[str, Maps] = {}
-    for pooling in ("average", "max"):
-        network = HyperParameters(pooling=pooling, pool_size=2, filters=(1,), dropout=0)
-        model = build_model(network, (4, 4, 1), 2, 3)
-        kernel = np.zeros((3, 3, 1, 1), np.float32)
-        kernel[1, 1] = 1
-        model.get_layer("conv_1").set_weights([kernel, np.ones(1, np.float32)])
-        found[pooling] = feature_maps(model, image)
-    np.testing.assert_array_equal(found["max"]["conv_1"], image + 1)
-    np.testing.assert_array_equal(found["max"]["pool_1"][:, :, 0], [[6, 8], [14, 16]])
-    np.testing.assert_array_equal(found["average"]["pool_1"][:, :, 0], [[3.5, 5.5], [11.5, 13.5]])
+    kernel = np.zeros((3, 3, 1, 1), np.float32)
+    kernel[1, 1] = 1
+    weights: Weights = {"conv_1/kernel": kernel, "conv_1/bias": np.ones(1, np.float32)}
+    greatest, average = forward(weights, "max", 2, image), forward(weights, "average", 2, image)
+    np.testing.assert_array_equal(greatest["conv_1"], image + 1)
+    np.testing.assert_array_equal(greatest["pool_1"][:, :, 0], [[6, 8], [14, 16]])
+    np.testing.assert_array_equal(average["pool_1"][:, :, 0], [[3.5, 5.5], [11.5, 13.5]])
+
+
+def by_keras(model: keras.Model, image: NDArray[np.float32]) -> Maps:
+    names = [layer.name for layer in model.layers if layer.name.startswith(("conv_", "pool_"))]
+    outputs = keras.Model(model.inputs, [model.get_layer(name).output for name in names])([image[None]])
+    return {name: keras.ops.convert_to_numpy(output)[0] for name, output in zip(names, outputs, strict=True)}
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
@@ -170,7 +175,7 @@ def test_without_tensorflow_the_maps_are_the_same(pooling: Pooling, pool_size: i
     model = build_model(network, (14, 10, 3), 2, 3)
     image = np.random.default_rng(2).random((14, 10, 3), np.float32)
     drawn = forward(weights_of(model), pooling, pool_size, image)
-    expected = feature_maps(model, image)
+    expected = by_keras(model, image)
     assert list(drawn) == list(expected)
     for layer, maps in expected.items():
         np.testing.assert_allclose(drawn[layer], maps, atol=1e-6)

@@ -80,7 +80,6 @@ def _runs(uri: str, which: Sequence[str]) -> tuple[list[FoundRun], list[str]]:
 def _read(runs: Sequence[FoundRun], notes: list[str], root: Path, folder: Path) -> Comparison:
     from poolstudy.compare import reading
 
-    reading.use_the_cpu()
     figures = load_tracking(root).figures
     entries = []
     for run in runs:

@@ -1,7 +1,6 @@
 """From MLflow's runs to the entries of a comparison: what cannot be read is left out, and noted."""
 
 import json
-import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -14,10 +13,12 @@ from pydantic import TypeAdapter, ValidationError
 from poolstudy.comparison import Entry, Named, comparable, most_disputed
 from poolstudy.data import SearchData, digest, find_folder, load_search_data, scaled
 from poolstudy.errors import ConfigurationError, DataError, StoreError, one_line
+from poolstudy.figures.forward import forward
 from poolstudy.records import DataIdentity, TrialSpec
 from poolstudy.sources import DigitsData, IdxData
 from poolstudy.space import Pooling
 from poolstudy.tracking import FoundRun
+from poolstudy.weights import saved_weights
 
 T = TypeVar("T")
 _SOURCE: TypeAdapter[IdxData | DigitsData] = TypeAdapter(IdxData | DigitsData)
@@ -189,26 +190,21 @@ def examples_of(entries: Sequence[Entry], example: int) -> list[int]:
     return list(dict.fromkeys([min(example, len(known[0]) - 1), *most_disputed(known, 1)]))
 
 
-def use_the_cpu() -> None:
-    """To be called before TensorFlow is imported: a few images need no GPU, whose memory it would take whole."""
-    os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow")
-
-
 def with_network(entry: Entry, run: FoundRun, folder: Path, data: SearchData | None, examples: Sequence[int]) -> Entry:
     """The entry with its trained weights, and what its layers make of the examples, where the data fit it."""
-    import keras
-
-    from poolstudy.model import feature_maps, weights_of
-
     try:
         path = run.read("model.keras", folder)
         if path is None:
             return entry
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        trained, spec = saved_weights(path), run.spec()
         path.unlink()
-        maps = {}
-        if data and entry.data and entry.data.image_shape == data.identity.image_shape:
-            maps = {image: feature_maps(model, scaled(data.validation_images[image])) for image in examples}
-        return replace(entry, trained=weights_of(model), maps=maps)
-    except Exception as error:  # Keras raises whatever a damaged file makes it raise
+    except (StoreError, ValueError) as error:
         return replace(entry, notes=(*entry.notes, f"model.keras cannot be read ({one_line(error)})"))
+    maps = {}
+    if data and spec and spec.data.image_shape == data.identity.image_shape:
+        network = spec.hyperparameters
+        maps = {
+            image: forward(trained, network.pooling, network.pool_size, scaled(data.validation_images[image]))
+            for image in examples
+        }
+    return replace(entry, trained=trained, maps=maps)

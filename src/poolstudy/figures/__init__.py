@@ -25,8 +25,8 @@ from poolstudy.figures.mistakes import mistakes, small_mistakes
 from poolstudy.figures.style import readable, save
 from poolstudy.figures.weights import layer_histogram, weights_histogram
 from poolstudy.files import replacing
-from poolstudy.model import Maps, Weights
 from poolstudy.records import FigureSettings, TrialResult, TrialSpec, trial_name
+from poolstudy.weights import Maps, Weights
 
 __all__ = ["Outline", "Subject", "draw", "outline"]
 

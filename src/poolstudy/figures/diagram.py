@@ -2,8 +2,8 @@
 
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
@@ -11,6 +11,9 @@ from poolstudy.colours import COLOURS
 from poolstudy.figures.panel import Panel
 from poolstudy.figures.style import NEUTRAL, SMALL, new_figure
 from poolstudy.space import Frozen, Pooling
+
+if TYPE_CHECKING:
+    import keras
 
 
 class Outline(Frozen):
@@ -25,9 +28,11 @@ class Outline(Frozen):
     layers: tuple[tuple[str, tuple[int, ...], int], ...]
 
 
-def outline(model: keras.Model) -> Outline:
+def outline(model: "keras.Model") -> Outline:
     """The outline of a model, as plot_model begins it; asks nothing of the program `dot`."""
-    graph = keras.utils.model_to_dot(model, show_shapes=True, show_layer_names=True, rankdir="TB").to_string()
+    from keras.utils import model_to_dot  # whoever only draws needs no Keras
+
+    graph = model_to_dot(model, show_shapes=True, show_layer_names=True, rankdir="TB").to_string()
     layers = tuple((layer.name, tuple(layer.output.shape[1:]), layer.count_params()) for layer in model.layers)
     lines = [line for line in graph.splitlines() if not line.startswith("dpi=")]  # drawing decides
     return Outline(graph="\n".join(lines), layers=layers)

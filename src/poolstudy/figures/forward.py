@@ -1,15 +1,15 @@
 """What the convolutions and poolings of a network make of one image, by NumPy.
 
-The same as `model.feature_maps`, but for float noise, from the weights alone: drawing needs no TensorFlow, whose
-start and whose model would cost more than a third of a second.
+The same as TensorFlow's, but for float noise, from the weights alone: neither pictures nor comparisons need TensorFlow,
+whose start takes seconds.
 """
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from poolstudy.model import Maps, Weights
 from poolstudy.space import Pooling
+from poolstudy.weights import Maps, Weights
 
 Array = NDArray[np.float32]
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from poolstudy.colours import COLOURS
 from poolstudy.figures.panel import Panel, Place, ticks
 from poolstudy.figures.style import GREY_INK, NEUTRAL, SMALL, new_figure, write
-from poolstudy.model import Weights
 from poolstudy.space import Pooling
+from poolstudy.weights import Weights
 
 _BINS = 41
 

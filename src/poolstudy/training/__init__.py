@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from poolstudy.data import SearchData
 from poolstudy.errors import TrialFailed, one_line
-from poolstudy.model import Weights, build_model, weights_digest, weights_of
+from poolstudy.model import build_model, weights_of
 from poolstudy.records import EpochRecord, StopReason, TrialResult, TrialSpec, best_epoch
 from poolstudy.training.epochs import Epochs
+from poolstudy.weights import Weights, weights_digest
 
 OnEpoch = Callable[[EpochRecord], bool]
 """Told of each epoch as it ends; answers whether to prune the trial now."""
