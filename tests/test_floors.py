@@ -14,7 +14,7 @@ FLOORS = {
     "compose": 2, "training": 2, "figures": 2, "search": 2, "tracking": 2, "execution": 2, "display": 2,
     "progress": 2, "dashboard": 2, "terminal": 2, "environment": 2,
     "interrupt": 2, "gpus": 2, "diagnosis": 2, "pages": 2,
-    "worker": 3,
+    "preloaded": 3, "worker": 3,
     "devices": 4, "places": 4, "drawing": 4, "delivery": 4, "ledger": 4, "outlook": 5,
     "coordinator": 5,
     "study": 6, "ui": 6, "show": 6, "check": 6, "reproduce": 6, "compare": 6, "report": 6,

@@ -14,7 +14,6 @@ What it leaves in a trial's folder (staging.py has the rest of it):
 """
 
 import contextlib
-import gc
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -34,14 +33,7 @@ if TYPE_CHECKING:
     from poolstudy.data import SearchData
     from poolstudy.training import TrainedTrial
 
-PRELOAD = [
-    "poolstudy.training",
-    "poolstudy.gpus",
-    "poolstudy.environment",
-    "poolstudy.figures",
-    "pandas",
-    "sklearn.metrics",
-]
+PRELOAD = ["poolstudy.preloaded"]
 _MEASURED_STEPS = 24  # of each of two epochs
 _DRAWING_NICENESS = 10  # pictures are for later: they take what training leaves
 
@@ -127,7 +119,6 @@ def _draw(task: Drawing) -> TrialResult:
     from poolstudy.data import SearchData
 
     os.nice(_DRAWING_NICENESS)
-    gc.disable()  # this process ends in a second or two; looking through TensorFlow's many objects would take long
     data, files = SearchData.open(task.data), task.folder / "files"
     result = trained_result(task.folder)
     if result is None:

@@ -35,8 +35,9 @@ class Epochs:
         self._validation = tf.constant(data.validation_images), tf.constant(data.validation_labels)
         self._batch_size = batch_size
         self._seed = seed
-        self._train_epoch = tf.function(self._train_steps, jit_compile=whole or None)
-        self._validate_batch = tf.function(self._validate_images, jit_compile=whole or None)
+        # Without AutoGraph, which would write a source file for each trial into the system's temporary folder.
+        self._train_epoch = tf.function(self._train_steps, autograph=False, jit_compile=whole or None)
+        self._validate_batch = tf.function(self._validate_images, autograph=False, jit_compile=whole or None)
 
     def train(self, epoch: int) -> tuple[float, float]:
         """Trains on every image once; the mean loss and the accuracy, while the weights changed, with dropout.
@@ -56,16 +57,18 @@ class Epochs:
         return float(loss), float(accuracy), np.concatenate([probabilities.numpy() for _, probabilities in found])
 
     def _train_steps(self, order: tf.Tensor) -> tf.Tensor:
-        """The sums over an epoch. TensorFlow makes a loop of the `for`: the graph has one step, and one for a rest."""
-        steps, size = len(order) // self._batch_size, self._batch_size
-        sums = tf.zeros(2, tf.float64)
-        for number in tf.range(steps):
-            sums += self._train_batch(order[number * size :][:size])
-        if len(order) % size:
-            sums += self._train_batch(order[steps * size :])
+        """The sums over an epoch: a loop of equal steps, and a smaller one where a rest is left."""
+        size, full = self._batch_size, order.shape[0] - order.shape[0] % self._batch_size
+
+        def step(first: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return first + size, sums + self._train_batch(order[first:][:size])
+
+        _, sums = tf.while_loop(lambda first, _: first < full, step, (0, tf.zeros(2, tf.float64)))
+        if full < order.shape[0]:
+            sums += self._train_batch(order[full:])
         # The loss need not show it: oneDNN's convolution with ReLU turns a NaN into 0.
         sound = tf.reduce_all([tf.reduce_all(tf.math.is_finite(weight)) for weight in self._weights])
-        return sums if sound else tf.fill([2], tf.constant(np.nan, tf.float64))
+        return tf.where(sound, sums, tf.constant(np.nan, tf.float64))
 
     def _train_batch(self, batch: tf.Tensor) -> tf.Tensor:
         images, labels = _read(self._training, batch)
