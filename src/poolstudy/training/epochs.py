@@ -33,6 +33,9 @@ class Epochs:
         self._adam = Adam(self._weights, learning_rate)
         self._training = tf.constant(data.train_images), tf.constant(data.train_labels)
         self._validation = tf.constant(data.validation_images), tf.constant(data.validation_labels)
+        every = np.arange(len(data.validation_labels), dtype=np.int32)
+        batches = np.split(every, every[VALIDATION_BATCH::VALIDATION_BATCH])
+        self._validation_batches = [tf.constant(batch) for batch in batches]
         self._batch_size = batch_size
         self._seed = seed
         # Without AutoGraph, which would write a source file for each trial into the system's temporary folder.
@@ -50,10 +53,8 @@ class Epochs:
 
     def validate(self) -> tuple[float, float, NDArray[np.float32]]:
         """The mean loss, the accuracy, and the model's probabilities, (N, classes), of the validation images."""
-        every = np.arange(len(self._validation[1]), dtype=np.int32)
-        batches = np.split(every, every[VALIDATION_BATCH::VALIDATION_BATCH])
-        found = [self._validate_batch(tf.constant(batch)) for batch in batches]
-        loss, accuracy = sum((sums.numpy() for sums, _ in found), np.zeros(2)) / len(every)
+        found = [self._validate_batch(batch) for batch in self._validation_batches]
+        loss, accuracy = sum((sums.numpy() for sums, _ in found), np.zeros(2)) / len(self._validation[1])
         return float(loss), float(accuracy), np.concatenate([probabilities.numpy() for _, probabilities in found])
 
     def _train_steps(self, order: tf.Tensor) -> tf.Tensor:
