@@ -142,7 +142,10 @@ def _accuracy(runs: Sequence[Run], place: int) -> str:
 
 
 def plot(record: Record, file: Path) -> None:
-    """The wall time of each contender: a bar to the median, a dot for each run, the ceiling as a line."""
+    """The wall time of each contender: a bar to the median, a dot for each run, the ceiling as a line.
+
+    In greys: the two colours of the house are the poolings'.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -152,9 +155,9 @@ def plot(record: Record, file: Path) -> None:
     figure, axis = plt.subplots(figsize=(8, 0.7 * len(rows) + 1.4), layout="constrained")
     for height, row in enumerate(rows):
         ours = row["contender"] == "poolstudy"
-        axis.barh(height, row["wall"], height=0.55, color="#d55e00" if ours else "#9aa5b1")
+        axis.barh(height, row["wall"], height=0.55, color="#3f4a55" if ours else "#c3c9ce")
         walls = [run.taken.seconds for run in record.of(row["contender"])]
-        axis.plot(walls, [height] * len(walls), "o", color="black", markersize=3.5)
+        axis.plot(walls, [height] * len(walls), "o", color="black", markersize=3)
         share = f", {row['of_plain']:.0%} of the script's" if row["of_plain"] else ""
         axis.annotate(
             f"{row['wall']:.0f} s{share if row['contender'] != _REFERENCE else ''}",
@@ -165,22 +168,22 @@ def plot(record: Record, file: Path) -> None:
             fontsize=9,
         )
     axis.set_yticks(range(len(rows)), [CONTENDERS[row["contender"]].title for row in rows])
-    axis.set_xlim(0, 1.45 * max(row["most"] for row in rows))
+    axis.set_xlim(0, 1.7 * max(row["most"] for row in rows))
     if record.gflops:
         limit = ceiling_seconds(record.job, max(record.gflops))
-        axis.axvline(limit, color="#0072b2", linewidth=1.2, linestyle="--")
+        axis.axvline(limit, color="#222222", linewidth=1.0, linestyle="--")
         axis.annotate(
             f"all arithmetic at {max(record.gflops):.0f} GFLOP/s: {limit:.0f} s",
             (limit, 1),
             xycoords=("data", "axes fraction"),
             xytext=(0, 4),
             textcoords="offset points",
-            color="#0072b2",
+            color="#222222",
             fontsize=8,
         )
     job = record.job
     axis.set_xlabel(
-        f"seconds for {job.trials} networks, {job.epochs} epochs, {job.images:,} images; {record.machine}", fontsize=8
+        f"seconds for {job.trials} networks, {job.epochs} epochs, {job.images:,} images\n{record.machine}", fontsize=8
     )
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(left=False)
