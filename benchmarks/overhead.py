@@ -33,14 +33,12 @@ def lines(study: Study) -> list[str]:
     span = study.places * study.seconds
     beside = [one.life - one.training for one in complete]
     shares = [rest / one.life for one, rest in zip(complete, beside, strict=True)]
-    delivery = [one.closed - one.ended for one in trials]
     return [
         f"{study.name}: {len(trials)} trials, {study.places} at a time, {study.seconds:.0f} s",
         f"training            {training:8.1f} s  {training / span:6.1%} of all places' time",
         f"beside it           {life - training:8.1f} s  {(life - training) / span:6.1%}",
         f"places free         {span - life:8.1f} s  {(span - life) / span:6.1%}  (between trials, and the end)",
         f"a complete trial: {median(beside):.2f} s beside training (median), {median(shares):.1%} of its time",
-        f"from its end to its run's end: {median(delivery):.1f} s (median), {max(delivery):.1f} s at most",
     ]
 
 

@@ -1,4 +1,4 @@
-"""A finished study as its two books have it: when each trial was asked for, trained, ended and closed."""
+"""A finished study as its two books have it: when each trial was asked for, trained and ended."""
 
 import itertools
 from dataclasses import dataclass
@@ -20,7 +20,6 @@ class Told:
 
     Attributes:
         asked, ended: Optuna's: before it was chosen, and after it had trained and was saved.
-        closed: MLflow's: when all of it was logged.
         epochs: each with the time at which it was logged.
     """
 
@@ -28,7 +27,6 @@ class Told:
     state: str
     asked: float
     ended: float
-    closed: float
     epochs: tuple[tuple[float, EpochRecord], ...]
 
     @property
@@ -97,6 +95,5 @@ def _told(run: FoundRun, trial: optuna.trial.FrozenTrial) -> Told:
         state=str(trial.user_attrs.get("state", "")),
         asked=trial.datetime_start.timestamp(),
         ended=trial.datetime_complete.timestamp(),
-        closed=run.end.timestamp() if run.end else float("nan"),
         epochs=tuple((times[record.epoch], record) for record in run.logged_epochs()),
     )
