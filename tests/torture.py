@@ -78,6 +78,11 @@ class Torture:
     def done(self) -> int:
         return self.said["worker"] + self.said["coordinator"] + self.said["all"]
 
+    @property
+    def ahead(self) -> bool:
+        """Whether its trials end faster than it is killed: then it is let train less."""
+        return self.ended * self.kills > self.done * self.trials
+
     def _study(self) -> int | None:
         """Starts the command and kills until its coordinator is dead or done; its exit code if it is done."""
         study = Study(self.root, self.trials, self.data)
@@ -104,23 +109,24 @@ class Torture:
 
     def _whom(self) -> str:
         nearly_done = self.ended >= self.trials - 3  # then nothing more may be trained before the last kill
-        return self.dice.choices(["worker", "coordinator", "all"], [0 if nearly_done else 6, 2, 2])[0]
+        return self.dice.choices(
+            ["worker", "coordinator", "all"], [0 if nearly_done else 3 if self.ahead else 6, 2, 2]
+        )[0]
 
     def _moment(self, study: "Study", whom: str) -> str:
         """Waits for a moment to kill at; its name."""
         self.ended = study.ended(self.ended)
         self.startup = study.startup or self.startup
-        ahead = self.ended * self.kills > self.done * self.trials  # of the kills: let it train less
         if whom == "worker":
-            when = "epoch" if ahead else self.dice.choice(["epoch", "figures"])
+            when = "epoch" if self.ahead else self.dice.choice(["epoch", "figures"])
         elif not study.database("optuna.db") or not study.database("mlflow.db"):
             when = self.dice.choice(["first database", "start-up"])
-        elif ahead:
+        elif self.ahead:
             when = "start-up"
         else:
             when = self.dice.choice(["start-up", "epoch", "figures"])
-        if when == "start-up":
-            study.wait(self.dice.uniform(0, self.startup))
+        if when == "start-up":  # over when a trial starts, however long it took before
+            study.hear("  starts  ", seconds=self.dice.uniform(0, self.startup))
         elif when == "first database":
             study.watch(lambda: any((self.root / "mlruns").glob(".*.db*")))
             study.wait(self.dice.uniform(0, 0.5))
@@ -128,7 +134,7 @@ class Torture:
             study.hear("  complete  ", "  pruned  ")
             study.wait(self.dice.uniform(0, 3))
         else:
-            for _ in range(1 if ahead else self.dice.randint(1, 4)):
+            for _ in range(1 if self.ahead else self.dice.randint(1, 4)):
                 study.hear("  epoch ")
             study.wait(self.dice.uniform(0, 0.3))
         return when
@@ -190,7 +196,7 @@ class Study:
             self._heard = len(self._lines)
             deadline = time.monotonic() + seconds
             while not heard() and time.monotonic() < deadline:
-                self._new.wait(1)
+                self._new.wait(min(1, deadline - time.monotonic()))
 
     def watch(self, condition: Callable[[], bool], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
