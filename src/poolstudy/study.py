@@ -3,8 +3,9 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,16 +156,29 @@ def _prepared(config: StudyConfig, root: Path, data: SearchData, engine: LocalEn
     from poolstudy.tracking import Tracker
 
     mlruns = root / "mlruns"
-    with ThreadPoolExecutor(1, "grounds") as beside:
-        looking = beside.submit(_looked_at, config, mlruns, data, engine)
-        if config.execution.require_gpu:
-            looking.result()  # without one nothing is begun
-        tracker = Tracker(config.tracking.uri, config.tracking.artifacts, config.study.name, root)  # takes seconds too
+    looking = _beside(lambda: _looked_at(config, mlruns, data, engine))
+    if config.execution.require_gpu:
+        looking.result()  # without one nothing is begun
+    tracker = Tracker(config.tracking.uri, config.tracking.artifacts, config.study.name, root)  # takes seconds too
     grounds = looking.result()
     # Optuna's after MLflow's: a study whose store cannot be opened leaves nothing.
     search = Search(mlruns / "optuna.db", config, data.identity)
     outlook = look_ahead(config, data.identity, len(grounds.places), search.ended(), tracker, grounds.measured)
     return _Prepared(grounds, tracker, search, outlook)
+
+
+def _beside(look: Callable[[], _Grounds]) -> "Future[_Grounds]":
+    """What is done in a thread that nobody waits for who is interrupted, as an executor's would be at the end."""
+    found: Future[_Grounds] = Future()
+
+    def work() -> None:
+        try:
+            found.set_result(look())
+        except BaseException as error:  # told to whoever asks for the result
+            found.set_exception(error)
+
+    threading.Thread(target=work, name="grounds", daemon=True).start()
+    return found
 
 
 def _tracked(
