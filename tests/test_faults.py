@@ -169,8 +169,10 @@ def test_a_disk_that_fills_stops_the_study_and_loses_nothing(project: Path, pool
         assert list(damaged_databases(project)) == []
         check_one_line(said.returncode, 3, said.stderr, "mend it; the same command then goes on")
         assert "No space left on device" in said.stderr or "disk is full" in said.stderr
-        assert [trial for trial in trials(project) if trial.state.name == "COMPLETE"]
+        assert len([trial for trial in trials(project) if trial.state.name == "COMPLETE"]) >= 1
         subprocess.run(["mount", "-o", "remount,size=100m", project / "mlruns"], check=True)
+        delivered = Counter(run.data.tags.get("poolstudy.state") for run in runs(project))["complete"]
+        assert delivered < 12  # all may have trained by then; a disk that is full cannot hold what all of them leave
         check_nothing_is_lost(project, poolstudy, 12)
 
 

@@ -90,8 +90,8 @@ def reproduce(
                     reached = _trained(engine, task, claim, lambda one: _log(tracker, run_id, one, claim, console))
                     now = json.loads((folder / "files" / "environment.json").read_text())
                     now.pop("data_source")  # where the data lay does not matter: what they are has been compared
-                    open_ = not_deterministic(claim.spec, (claim.device, device.name))
-                    verdict = judge(claim.reached, reached, differences(claim.environment, now), open_)
+                    loose = not_deterministic(claim.spec, (claim.device, device.name))
+                    verdict = judge(claim.reached, reached, differences(claim.environment, now), loose)
                 outcome = Outcome(verdict, claim, reached, run_id)
                 close(outcome)
         except (OSError, *STORE_ERRORS) as error:
