@@ -89,7 +89,7 @@ def test_a_complete_run_is_told_from_its_state_to_its_files(root: Path, tracker:
     assert "untrained  u" in text
     assert "  history.csv, layers.csv, spec.json" in lines
     assert f"  {root}/mlruns/artifacts/s/{complete}/artifacts" in lines
-    link = f"http://127.0.0.1:5000/#/experiments/{tracker.experiment_id}/runs/{complete}"
+    link = f"http://poolstudy.localhost:5000/#/experiments/{tracker.experiment_id}/runs/{complete}"
     assert lines[-2:] == ["  and, once `make ui` runs:", f"  {link}"]
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from mlflow import MlflowClient
 
 from benchmarks import forecast, overhead, pruning
 from benchmarks.studies import read as read_study
+from poolstudy.cli import main
 from poolstudy.compose import load_config
 from poolstudy.cost import Offer
 from poolstudy.data import SearchData, scaled
@@ -275,6 +277,25 @@ def test_what_cannot_be_done_is_said_in_one_line_and_leaves_nothing(
     assert (len(trials(study)), len(runs(study))) == before
     names = optuna.get_all_study_names(f"sqlite:///{study / 'mlruns' / 'optuna.db'}")
     assert not {"new", "gpu"} & set(names)
+
+
+@pytest.mark.parametrize("command", [["run", "tiny"], ["reproduce"], ["compare"], ["report"], ["ui"]])
+def test_a_log_that_cannot_be_written_is_named(
+    command: list[str],
+    study: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(study, root)
+    shutil.rmtree(logs := root / "mlruns" / "logs")
+    logs.write_text("in the way")
+    monkeypatch.chdir(root)
+    assert main(command) == 3
+    log = {"run": "tiny"}.get(command[0], command[0])
+    expected = "expected a folder that can be written; mend its permissions"
+    assert capfd.readouterr().err == f"poolstudy: {logs / log}.log: File exists; {expected}\n"
 
 
 def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":

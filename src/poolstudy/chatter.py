@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from poolstudy.files import appended
+
 _TALKERS = ("mlflow", "optuna", "alembic", "sqlalchemy", "tensorflow", "absl")
 
 
@@ -31,11 +33,15 @@ def keep_in(log: Path) -> None:
 
 @contextlib.contextmanager
 def output_to(log: Path) -> Iterator[None]:
-    """What is started in here, or is no Python, prints to the end of `log`: descriptors 1 and 2 are inherited."""
+    """What is started in here, or is no Python, prints to the end of `log`: descriptors 1 and 2 are inherited.
+
+    Raises:
+        StoreError: the log cannot be written.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    with log.open("ab") as file:
+    with appended(log) as file:
+        kept = os.dup(1), os.dup(2)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:

@@ -239,13 +239,14 @@ def _report(options: argparse.Namespace) -> int:
 def _ui(options: argparse.Namespace) -> int:
     """Starts MLflow's pages on this machine and prints the link to the study's charts."""
     from poolstudy.compose import find_root
-    from poolstudy.ui import HOST, NAME, open_browser, serving
+    from poolstudy.dashboard import LOCAL_NAME
+    from poolstudy.ui import HOST, open_browser, serving
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server ends with us either way
     with serving(find_root(Path.cwd()), options.study, options.port) as link:
         print(link)
-        if NAME in link:
-            print(f"If the browser finds no {NAME}, put {HOST} in its place.")
+        if LOCAL_NAME in link:
+            print(f"If the browser finds no {LOCAL_NAME}, put {HOST} in its place.")
         print("Ctrl-C ends it.", flush=True)
         open_browser(link)
         try:

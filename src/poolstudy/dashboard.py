@@ -7,7 +7,10 @@ import hashlib
 from typing import Any
 
 VIEW_KEY = "poolstudy"
-LOCAL_SERVER = "http://127.0.0.1:5000"
+LOCAL_NAME = "poolstudy.localhost"
+"""Names under .localhost are this machine (RFC 6761). By such a name MLflow's page does not open its assistant, which
+takes a quarter of the page at 127.0.0.1."""
+LOCAL_SERVER = f"http://{LOCAL_NAME}:5000"
 """Where `poolstudy ui` serves unless told otherwise."""
 NOTE = """\
 **Average pooling is blue, max pooling is vermilion.** So it is in every picture, curve and dot; shades only tell runs

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
@@ -45,6 +46,17 @@ def writable(place: Path) -> Iterator[None]:
     except OSError as error:
         expected, remedy = "a folder that can be written", "mend its permissions"
         raise StoreError(f"{place}: {error.strerror}", expected, remedy) from None
+
+
+def appended(path: Path) -> BinaryIO:
+    """A file to be added to; its folders are made.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
 
 
 def left_parts(folder: Path) -> list[Path]:

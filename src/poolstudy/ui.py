@@ -13,14 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from poolstudy.compose import load_tracking
-from poolstudy.dashboard import VIEW_KEY
+from poolstudy.dashboard import LOCAL_NAME, VIEW_KEY
 from poolstudy.errors import StoreError
+from poolstudy.files import appended
 from poolstudy.tracking import dashboard_link, latest_study, resolved_uri
 
 HOST = "127.0.0.1"
-NAME = "poolstudy.localhost"
-"""Names under .localhost are this machine (RFC 6761). By such a name MLflow's page does not open its assistant, which
-takes a quarter of the page at 127.0.0.1."""
 _START_SECONDS = 120
 
 
@@ -44,7 +42,6 @@ def serving(root: Path, study: str | None, port: int) -> Iterator[str]:
         return
     port = _free_port(port)
     log = root / "mlruns" / "logs" / "ui.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable,
         "-m",
@@ -56,13 +53,13 @@ def serving(root: Path, study: str | None, port: int) -> Iterator[str]:
         f"{port}",
     ]
     command += ["--default-artifact-root", (root / tracking.artifacts).resolve().as_uri(), "--workers", "1"]
-    with log.open("ab") as output:
+    with appended(log) as output:
         # Not on the command line, which everybody on the machine can read: it may hold a password.
         environment = _settings(port) | os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}
         server = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:
         _wait(server, f"http://{HOST}:{port}", log)
-        yield dashboard_link(f"http://{NAME}:{port}", experiment, VIEW_KEY)
+        yield dashboard_link(f"http://{LOCAL_NAME}:{port}", experiment, VIEW_KEY)
     finally:
         server.terminate()
         try:
@@ -74,10 +71,10 @@ def serving(root: Path, study: str | None, port: int) -> Iterator[str]:
 def _settings(port: int) -> dict[str, str]:
     """The names by which a browser on this machine may call the server, which refuses all others; no telemetry; and no
     processes for jobs, which nobody gives it here: they would take a gigabyte."""
-    hosts = [f"{host}{any_port}" for host in (HOST, "localhost", NAME) for any_port in ("", ":*")]
+    hosts = [f"{host}{any_port}" for host in (HOST, "localhost", LOCAL_NAME) for any_port in ("", ":*")]
     return {
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
-        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"http://{NAME}:{port}",
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"http://{LOCAL_NAME}:{port}",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }

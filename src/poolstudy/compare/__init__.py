@@ -45,8 +45,7 @@ def compare(which: Sequence[str], root: Path) -> Compared:
     uri = resolved_uri(tracking.uri, root)
     runs, notes = _runs(uri, which)
     log = root / "mlruns" / "logs" / "compare.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with readable(uri), tempfile.TemporaryDirectory() as folder, chatter.output_to(log):
+    with chatter.output_to(log), readable(uri), tempfile.TemporaryDirectory() as folder:
         chatter.keep_in(log)
         comparison = _read(runs, notes, root, Path(folder))
         paths = _written(comparison, root / "mlruns" / "comparisons", _name(runs))

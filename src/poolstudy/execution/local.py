@@ -58,6 +58,9 @@ class LocalEngine:
         log: file for all that workers and server print.
         threads: of numerical libraries in a worker.
         tasks_per_worker: so many tasks of a lane a worker does, one after the other, before it ends.
+
+    Raises:
+        StoreError: the log cannot be written.
     """
 
     def __init__(self, run: RunTask, preload: list[str], log: Path, threads: int, tasks_per_worker: int = 1) -> None:
@@ -68,7 +71,6 @@ class LocalEngine:
         self._idle: list[_Worker] = []
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(preload)
-        log.parent.mkdir(parents=True, exist_ok=True)
         self._variables = _TENSORFLOW | {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
         self._serve()
 

@@ -33,8 +33,7 @@ def report(name: str | None, root: Path) -> Reported:
     uri = resolved_uri(load_tracking(root).uri, root)
     study = study_run(uri, name)
     log = root / "mlruns" / "logs" / "report.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with readable(uri), chatter.output_to(log):
+    with chatter.output_to(log), readable(uri):
         from poolstudy.report.page import html, settings_of
         from poolstudy.report.standing import Standing
         from poolstudy.search.book import read_book
