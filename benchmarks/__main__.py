@@ -1,10 +1,11 @@
 """The comparison: the same eight networks by poolstudy and by what people use today, in turn, in one run.
 
-    python -m benchmarks                                  all of it; two rounds take over an hour on two cores
+    python -m benchmarks                                  all of it; two rounds take forty minutes on two cores
     python -m benchmarks --images 6000 --rounds 1         a quick look
     python -m benchmarks --only poolstudy,plain --rounds 3
 
-Each measured run is written down as it ends: the same command again does what is missing.
+Each measured run is written down as it ends: the same command again does what is missing. What was measured with other
+code, or on another machine, is put aside.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.cases import CONFIGURATIONS, ROOT, Job, python, with_data
 from benchmarks.contenders import CONTENDERS
-from benchmarks.machine import machine, versions
+from benchmarks.machine import code_digest, machine, versions
 from benchmarks.measure import measured
 from benchmarks.report import RECORD, Record, Run, write
 
@@ -57,7 +58,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=48_000, help="to train on (%(default)s)")
     parser.add_argument("--epochs", type=int, default=2, help="of each network (%(default)s)")
-    parser.add_argument("--trials", type=int, default=len(CONFIGURATIONS), help="networks (%(default)s)")
+    most = len(CONFIGURATIONS)
+    parser.add_argument("--trials", type=int, default=most, choices=range(1, most + 1), help="networks (%(default)s)")
     parser.add_argument("--rounds", type=int, default=2, help="measured runs of each contender (%(default)s)")
     parser.add_argument("--only", type=_names, default=everyone, help=f"of {','.join(everyone)}")
     parser.add_argument("--timeout", type=float, default=7200, help="seconds that one run may take (%(default)s)")
@@ -74,12 +76,16 @@ def _names(text: str) -> list[str]:
 
 
 def _begun(file: Path, job: Job, *, fresh: bool) -> Record:
-    """What was measured before of this job on this machine; nothing where the machine is another."""
+    """What was measured before of this job on this machine, with this code; other runs are put aside."""
     new = Record(job, machine())
-    if fresh or not file.exists():
+    if not file.exists():
         return new
     known = RECORD.validate_json(file.read_bytes())
-    return known if known.machine == new.machine else new
+    if not fresh and known.machine == new.machine and {run.code for run in known.runs} <= {code_digest()}:
+        return known
+    aside = file.rename(file.with_name(f"runs-before-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"))
+    print(f"What was measured before, with other code or on another machine, lies in {os.path.relpath(aside)}")
+    return new
 
 
 def _times(record: Record, name: str) -> int:
@@ -89,18 +95,20 @@ def _times(record: Record, name: str) -> int:
 def _with_one_more(record: Record, name: str, job: Job, timeout: float) -> Record:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src")))}
     environment.pop("MLFLOW_TRACKING_URI", None)
+    environment["MLFLOW_DISABLE_TELEMETRY"] = "true"  # poolstudy has it off by itself
     if name == _CEILING:
-        said = subprocess.run(python("benchmarks.ceiling"), env=environment, capture_output=True, check=True, text=True)
+        command = python("benchmarks.ceiling")
+        said = subprocess.run(command, env=environment, capture_output=True, check=True, text=True, timeout=timeout)
         return dataclasses.replace(record, gflops=(*record.gflops, float(said.stdout.split()[-1])))
     contender = CONTENDERS[name]
     folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
     taken = measured(contender.command(job, folder), folder, environment, timeout)
     trials = tuple(contender.results(folder))
-    if len(trials) != job.trials:
-        raise OSError(f"{len(trials)} of {job.trials} networks were trained; see {folder}/output.log")
+    if sorted(trial.configuration for trial in trials) != list(range(job.trials)):
+        raise OSError(f"not each of {job.trials} networks was trained once; see {folder}/output.log")
     shutil.rmtree(folder)  # kept where something failed
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return dataclasses.replace(record, runs=(*record.runs, Run(name, taken, trials, now, versions())))
+    return dataclasses.replace(record, runs=(*record.runs, Run(name, taken, trials, now, versions(), code_digest())))
 
 
 if __name__ == "__main__":

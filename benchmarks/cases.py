@@ -13,7 +13,7 @@ from poolstudy.space import HyperParameters
 
 ROOT = Path(__file__).parents[1]
 BATCH_SIZE = 32
-PATIENCE = 2  # of early stopping: within two epochs it cannot stop a trial
+VALIDATION_BATCH = 500  # as poolstudy validates; Keras' own choice, the training's batch, takes longer
 DENSE_UNITS = 100
 SEED = 42
 
@@ -43,6 +43,7 @@ class Job:
 
     Attributes:
         images: to train on, the first of the training part; the validation images are always all 12,000.
+        epochs: of each network, and the patience of early stopping, which is there and cannot end a trial.
         trials: so many of the configurations, from the first.
         data: folder of the data set's files.
     """

@@ -1,8 +1,8 @@
 """(e) The ceiling: how fast this machine multiplies float32 matrices on all its cores.
 
 A training step counts as three times its forward pass (`poolstudy.cost.Sizes.flops`), as is usual: the pass itself, the
-gradient of the weights, the gradient of the inputs. No training can be faster than if all of that ran at the
-speed of one large matrix product. Prints GFLOP/s.
+gradient of the weights, the gradient of the inputs; but the images need no gradient. The ceiling is what a training
+would take if all of that ran at the speed of one large matrix product. Prints GFLOP/s.
 
     python -m benchmarks.ceiling
 """
@@ -10,10 +10,19 @@ speed of one large matrix product. Prints GFLOP/s.
 import os
 import time
 
+from poolstudy.cost import Sizes
+from poolstudy.space import HyperParameters
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 _SIDE = 2048
 _SECONDS = 4.0
+
+
+def step_flops(network: HyperParameters, sizes: Sizes) -> int:
+    """Floating-point operations of one image's training step."""
+    side, _, channels = sizes.image_shape
+    return 3 * sizes.flops(network) - 2 * 9 * channels * network.filters[0] * side * side
 
 
 def gflops() -> float:

@@ -1,11 +1,16 @@
 """What the figures were measured on."""
 
+import hashlib
 import importlib.metadata
 import os
 import platform
 from pathlib import Path
 
 import psutil
+
+from benchmarks.cases import ROOT
+
+_TELLS = ("report.py", "__main__.py")  # nothing that is measured runs through them
 
 
 def machine() -> str:
@@ -19,6 +24,13 @@ def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return named[0] if named else platform.machine()
+
+
+def code_digest() -> str:
+    """Of what the contenders run: the package, its settings, the scripts."""
+    files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "conf").rglob("*.yaml"), *(ROOT / "benchmarks").rglob("*.py")]
+    told = [file for file in sorted(files) if file.name not in _TELLS]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in told)).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:

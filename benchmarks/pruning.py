@@ -34,7 +34,7 @@ def table(studies: Sequence[Study]) -> str:
 def _cells(study: Study) -> list[str]:
     trials = [one for one in study.trials if one.counts]
     complete = [one for one in trials if one.state == "complete"]
-    best = max(complete, key=_accuracy)
+    best = max(complete, key=_accuracy, default=None)
     return [
         study.pruner,
         str(len(trials)),
@@ -42,8 +42,8 @@ def _cells(study: Study) -> list[str]:
         str(sum(len(one.epochs) for one in trials)),
         f"{sum(one.training for one in trials):.0f} s",
         f"{study.seconds:.0f} s",
-        f"{_accuracy(best):.4f}",
-        best.spec.hyperparameters.title(),
+        f"{_accuracy(best):.4f}" if best else "",
+        best.spec.hyperparameters.title() if best else "none was trained to its end",
     ]
 
 

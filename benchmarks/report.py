@@ -10,22 +10,25 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from benchmarks.cases import DENSE_UNITS, Job, TrialDone
+from benchmarks.ceiling import step_flops
 from benchmarks.contenders import CONTENDERS
 from benchmarks.measure import Taken
 from poolstudy.cost import Sizes
+from poolstudy.files import replacing
 
 _REFERENCE = "plain"  # whose time is 100 %
 
 
 @dataclass(frozen=True)
 class Run:
-    """One contender's doing of the job, once."""
+    """One contender's doing of the job, once; `code` is the digest of what it ran (`code_digest`)."""
 
     contender: str
     taken: Taken
     trials: tuple[TrialDone, ...]
     when: str
     versions: dict[str, str]
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Record:
         return [run for run in self.runs if run.contender == contender]
 
     def save(self, file: Path) -> None:
-        file.write_bytes(RECORD.dump_json(self, indent=1))
+        with replacing(file) as part:
+            part.write_bytes(RECORD.dump_json(self, indent=1))
 
 
 RECORD = TypeAdapter(Record)
@@ -50,7 +54,7 @@ RECORD = TypeAdapter(Record)
 def ceiling_seconds(job: Job, gflops: float) -> float:
     """How long the job takes if all arithmetic of its training steps runs at this speed; validation is left out."""
     sizes = Sizes((28, 28, 1), 10, DENSE_UNITS)
-    per_image = sum(3 * sizes.flops(one) for one in job.configurations)
+    per_image = sum(step_flops(one, sizes) for one in job.configurations)
     return per_image * job.images * job.epochs / (gflops * 1e9)
 
 

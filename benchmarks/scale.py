@@ -5,19 +5,20 @@ its memory. Processor time, so that other work on the machine counts less; the s
 /dev/shm, so that the disk does not count.
 
     python -m benchmarks.scale --trials 1000 --sampler random --pruner none
-    python -m benchmarks.scale --trials 10000 --sampler tpe --keep /tmp/scale     (the store stays there)
+    python -m benchmarks.scale --trials 10000 --sampler tpe --keep /dev/shm/scale     (the stores stay there)
 """
 
 import argparse
 import contextlib
 import functools
+import gc
 import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from rich.console import Console
 
 from benchmarks.cases import ROOT
 from benchmarks.machine import machine
+from poolstudy.__main__ import MANY
 from poolstudy.compose import load_config
 from poolstudy.execution import EpochEnded, Event, Finished, Key
 from poolstudy.records import EpochRecord, TrialResult, best_epoch, seed_of
@@ -64,6 +66,8 @@ class PlayedEngine:
         return [self.call(one, timeout) for one in functions]
 
     def start(self, key: Key, task: Training, timeout: float | None = None, lane: str = "") -> None:  # noqa: ARG002
+        if not CLOCK.notes:
+            CLOCK.note(0)
         self._tasks[key], self._history[key] = task, []
 
     def running(self) -> list[Key]:
@@ -132,7 +136,7 @@ def _result(task: Training, history: list[EpochRecord], *, pruned: bool) -> Tria
 
 @dataclass(frozen=True)
 class Note:
-    """How things stood when so many trials had ended: seconds since the start, and the memory."""
+    """How things stood when so many trials had ended, in seconds and MiB; the first note is the first trial's start."""
 
     trials: int
     wall: float
@@ -195,13 +199,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--trials", type=_hundreds, default=1000, help="in hundreds (%(default)s)")
     parser.add_argument("--sampler", default="random", choices=("random", "tpe"))
     parser.add_argument("--pruner", default="median", choices=("none", "median", "hyperband"))
-    parser.add_argument("--keep", type=Path, help="run in this folder, and leave the stores there")
+    parser.add_argument("--keep", type=_new, metavar="FOLDER", help="a new one, to run in; the stores stay there")
     options = parser.parse_args(arguments)
     memory = Path("/dev/shm")  # noqa: S108  # a system's name; what is made in it has a name of its own
     folder = options.keep or Path(tempfile.mkdtemp(prefix="scale-", dir=memory if memory.is_dir() else None))
     play(folder, options.trials, options.sampler, options.pruner)
     print(text := table(CLOCK.notes, options.sampler, options.pruner))
-    results = ROOT / "benchmarks" / "results"
+    results = options.keep or ROOT / "benchmarks" / "results"
     results.mkdir(exist_ok=True)
     name = f"scale-{options.trials}-{options.sampler}-{options.pruner}"
     (results / f"{name}.md").write_text(text + "\n")
@@ -211,9 +215,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _hundreds(text: str) -> int:
-    if text.isdecimal() and int(text) >= _EVERY:
+    if text.isdecimal() and int(text) and int(text) % _EVERY == 0:
         return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is too few: at least {_EVERY}")
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of hundreds, such as 1000")
+
+
+def _new(text: str) -> Path:
+    if not Path(text).exists():
+        return Path(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is there already: a new folder")
 
 
 def play(folder: Path, trials: int, sampler: str, pruner: str) -> None:
@@ -222,6 +232,7 @@ def play(folder: Path, trials: int, sampler: str, pruner: str) -> None:
 
     from poolstudy import study
 
+    gc.set_threshold(MANY)  # as the program does
     _timed(optuna.samplers.RandomSampler, "sampler", *_SAMPLER)
     _timed(optuna.samplers.TPESampler, "sampler", *_SAMPLER)
     for kind in (optuna.pruners.MedianPruner, optuna.pruners.HyperbandPruner, optuna.pruners.NopPruner):
@@ -245,7 +256,6 @@ _SAMPLER = ("infer_relative_search_space", "sample_relative", "sample_independen
 def table(notes: Sequence[Note], sampler: str, pruner: str) -> str:
     """Milliseconds a trial within the hundred trials before each mark, and the memory at it."""
     marks = [note for note in notes if note.trials in (100, 300, 1000, 3000, 10_000) or note is notes[-1]]
-    start = replace(notes[0], trials=0, wall=0, cpu=0, sampler=0, pruner=0, played=0)
     rows = [
         f"sampler {sampler}, pruner {pruner}, {_EPOCHS} epochs a trial; {machine()}",
         "",
@@ -253,10 +263,9 @@ def table(notes: Sequence[Note], sampler: str, pruner: str) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for mark in marks:
-        before = next((note for note in notes if note.trials == mark.trials - _EVERY), start)
-        count = mark.trials - before.trials
+        before = next(note for note in notes if note.trials == mark.trials - _EVERY)
         parts = ("own", "sampler", "pruner", "wall")
-        cells = [f"{1000 * (getattr(mark, part) - getattr(before, part)) / count:.1f} ms" for part in parts]
+        cells = [f"{1000 * (getattr(mark, part) - getattr(before, part)) / _EVERY:.1f} ms" for part in parts]
         rows.append(f"| {mark.trials:,} | {' | '.join(cells)} | {mark.rss_mib:.0f} MiB |")
     return "\n".join(rows)
 

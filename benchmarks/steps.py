@@ -20,6 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.ceiling import step_flops
+from poolstudy.cost import Sizes
+from poolstudy.space import HyperParameters
+
 BATCH = 32
 IMAGES = 50 * BATCH  # of one turn; fewer would charge `fit` for beginning an epoch
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -84,14 +88,13 @@ def _worker(way: Way, network: dict[str, Any], pipe: Connection) -> None:
     from poolstudy import gpus
     from poolstudy.data import SearchData
     from poolstudy.model import build_model, weights_of
-    from poolstudy.space import HyperParameters
     from poolstudy.weights import weights_digest
 
     gpus.use_device("CPU:0", threads=1)
     keras.utils.set_random_seed(1)
     data = _noise(SearchData)
     began = time.process_time()
-    model = build_model(HyperParameters(filters=(32, 64), dropout=0.4, **network), (28, 28, 1), 10, 100)
+    model = build_model(_network(network), (28, 28, 1), 10, 100)
     turn = way.turn(model, data)
     turn(0)
     pipe.send(time.process_time() - began)
@@ -101,6 +104,10 @@ def _worker(way: Way, network: dict[str, Any], pipe: Connection) -> None:
         began, cpu = time.perf_counter(), time.process_time()
         turn(epoch)
         pipe.send((time.process_time() - cpu, time.perf_counter() - began, weights_digest(weights_of(model))))
+
+
+def _network(pooling: dict[str, Any]) -> HyperParameters:
+    return HyperParameters(filters=(32, 64), dropout=0.4, **pooling)
 
 
 def _noise(search_data: Any) -> Any:
@@ -195,14 +202,6 @@ def ceiling(rounds: int) -> float:
     return result
 
 
-def flop_per_image(pool_size: int) -> float:
-    """Of one training step: a layer's forward pass, and as much again for each gradient; the images need none."""
-    side, pooled = 28 // pool_size, 28 // pool_size // pool_size
-    first, second = 28**2 * 9 * 1 * 32, side**2 * 9 * 32 * 64
-    dense = pooled**2 * 64 * 100 + 100 * 10
-    return 2.0 * (2 * first + 3 * second + 3 * dense)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=12, help="turns of each way")
@@ -216,8 +215,10 @@ def main() -> None:
             print(f"| {way.name} | {milliseconds:.2f} | {milliseconds / rows[0][1]:.2f} | {start:.1f} |", flush=True)
     one, two, clock, same = together(NETWORKS["max 2x2"], arguments.rounds)
     gflops = ceiling(arguments.rounds)
-    limit = gflops * 1e9 / flop_per_image(2)
-    print(f"\nA matrix product: {gflops:.0f} GFLOP/s a thread; the ceiling: {limit:,.0f} images/s a thread.")
+    flops = step_flops(_network(NETWORKS["max 2x2"]), Sizes((28, 28, 1), 10, 100))
+    limit = gflops * 1e9 / flops
+    print(f"\nA matrix product: {gflops:.0f} GFLOP/s a thread; an image: {flops / 1e6:.1f} MFLOP.")
+    print(f"The ceiling: {limit:,.0f} images/s a thread.")
     print(f"max 2x2, one process alone: {one:,.0f} images/s of processor time, {one / limit:.0%} of the ceiling.")
     print(f"Two at once, each: {two:,.0f} of processor time ({two / limit:.0%}), {clock:,.0f} by the clock.")
     print(f"The two have the same weights, bit for bit, after every turn: {'yes' if same else 'NO'}.")

@@ -8,6 +8,7 @@ import optuna
 from optuna.trial import TrialState
 
 from poolstudy.records import EpochRecord, TrialSpec
+from poolstudy.search.attempts import late_runs, run_of
 from poolstudy.search.parts import storage_of
 from poolstudy.tracking.found import FoundRun, search
 from poolstudy.tracking.reading import latest_study
@@ -78,7 +79,8 @@ def read(root: Path, name: str) -> Study:
     study = FoundRun.of(client, own)
     runs = {run.run_id: run for run in study.trials()}
     book = optuna.load_study(study_name=name, storage=storage_of(root / "mlruns" / "optuna.db"))
-    asked = {one.user_attrs.get("run_id"): one for one in book.get_trials(deepcopy=False) if one.state.is_finished()}
+    late = late_runs(book.user_attrs)
+    asked = {run_of(one, late): one for one in book.get_trials(deepcopy=False) if one.state.is_finished()}
     told = [_told(runs[run_id], asked[run_id]) for run_id in runs.keys() & asked.keys()]
     return Study(name, study.params["pruner"], tuple(sorted(told, key=lambda one: one.asked)))
 

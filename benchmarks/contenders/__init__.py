@@ -1,7 +1,7 @@
 """Who is compared, each in a process and a folder of its own, sharing nothing but the job.
 
-`ours` is poolstudy's own command; `plain` and `tuner` are scripts, as one would write them; `ceiling` is a
-matrix product: no contender, but what all are measured against.
+`ours` is poolstudy's own command; `plain` and `tuner` are scripts, as one would write them; `abreast` starts the first
+of them once a core.
 """
 
 from collections.abc import Callable
@@ -36,12 +36,14 @@ def _script(title: str, name: str, *options: str) -> Contender:
 
 
 def _written(folder: Path) -> list[TrialDone]:
-    return TrialsDone.validate_json((folder / "trials.json").read_bytes())
+    files = sorted(folder.glob("trials-*.json"))  # one of each process
+    return [trial for file in files for trial in TrialsDone.validate_json(file.read_bytes())]
 
 
 CONTENDERS = {
     "poolstudy": Contender("poolstudy", ours.command, ours.results),
     "plain": _script("plain script: Optuna, Keras fit, MLflow", "plain"),
+    "abreast": _script("the same script, a process a core", "abreast"),
     "autolog": _script("the same with MLflow's autolog", "plain", "--autolog"),
     "tuner": _script("KerasTuner", "tuner"),
 }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.cases import CONFIGURATIONS, PATIENCE, ROOT, SEED, Job, TrialDone, python
+from benchmarks.cases import CONFIGURATIONS, ROOT, SEED, Job, TrialDone, python
 
 _GROUPS = {"data": "fashion_mnist", "sampler": "list", "pruner": "none", "training": "default"}
 
@@ -24,7 +24,7 @@ def command(job: Job, folder: Path) -> list[str]:
             "objective": {"metric": "best_val_accuracy", "direction": "maximize"},
         },
         "data": {"path": job.data, "train_limit": job.images},
-        "training": {"epochs": job.epochs, "patience": PATIENCE},
+        "training": {"epochs": job.epochs, "patience": job.epochs},
         "sampler": {"trials": [_short(place) for place in range(job.trials)]},
     }
     (experiment / "experiment.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))

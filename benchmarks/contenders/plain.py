@@ -1,15 +1,17 @@
 """(b) and (c) The script a good practitioner writes: Optuna's `optimize`, Keras' `fit`, a run in MLflow for each trial.
 
 One process, TensorFlow's own choice of threads. With care: the pip requirements of the model are given
-(MLflow's search for them takes 17 s a model), the metrics are logged as they come, without waiting, and
-Keras is cleared between trials. With `--autolog` the params, the metrics, the summary and the model are left to
-`mlflow.tensorflow.autolog()` as its documentation shows it: one line, all its defaults.
+(MLflow's search for them takes many seconds a model), the metrics are logged as they come, without waiting, it
+validates in large batches, and Keras is cleared between trials. With `--autolog` the params, the metrics, the summary
+and the model are left to `mlflow.tensorflow.autolog()` as its documentation shows it: one line, all its defaults.
+With `--process N` it is one of several that share Optuna's and MLflow's stores; the first one makes them.
 
-    python -m benchmarks.contenders.plain FOLDER [--autolog]
+    python -m benchmarks.contenders.plain FOLDER [--autolog] [--process N]
 """
 
+import argparse
 import os
-import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +26,14 @@ import optuna
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from benchmarks.cases import BATCH_SIZE, PATIENCE, SEED, Job, TrialDone, TrialsDone, load_images
+from benchmarks.cases import BATCH_SIZE, SEED, VALIDATION_BATCH, Job, TrialDone, TrialsDone, load_images
 from benchmarks.clock import EpochClock
 from benchmarks.network import PARAMS, build
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+_NAME = "plain"
 _REQUIREMENTS = [f"tensorflow=={tf.__version__}", f"keras=={keras.__version__}"]
 
 
@@ -49,6 +52,9 @@ class Experiment:
         self.done: list[TrialDone] = []
 
     def objective(self, trial: optuna.Trial) -> float:
+        if trial.number >= self.job.trials:  # two processes took the last ones at the same moment
+            trial.study.stop()
+            raise optuna.TrialPruned
         params: dict[str, Any] = {
             "pooling": trial.suggest_categorical("pooling", ["average", "max"]),
             "pool_size": trial.suggest_int("pool_size", 2, 3),
@@ -64,7 +70,7 @@ class Experiment:
             clock = EpochClock()
             callbacks = [
                 clock,
-                keras.callbacks.EarlyStopping("val_loss", patience=PATIENCE, restore_best_weights=True),
+                keras.callbacks.EarlyStopping("val_loss", patience=self.job.epochs, restore_best_weights=True),
                 keras.callbacks.ModelCheckpoint(str(self.folder / "best.keras"), "val_loss", save_best_only=True),
             ]
             if self.autolog:
@@ -75,6 +81,7 @@ class Experiment:
             history = model.fit(
                 *self.train,
                 batch_size=BATCH_SIZE,
+                validation_batch_size=VALIDATION_BATCH,
                 epochs=self.job.epochs,
                 validation_data=self.validation,
                 callbacks=callbacks,
@@ -112,26 +119,48 @@ def kernels(model: keras.Model) -> dict[str, NDArray[np.float32]]:
     return {layer.name: layer.get_weights()[0] for layer in model.layers if layer.get_weights()}
 
 
-def main(folder: Path, *, autolog: bool) -> None:
-    job = Job.of(folder)
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    mlflow.create_experiment("plain", artifact_location=(folder / "artifacts").as_uri())
-    mlflow.set_experiment("plain")
-    if autolog:
-        mlflow.tensorflow.autolog()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        storage=f"sqlite:///{folder / 'optuna.db'}",
-        study_name="plain",
-        direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=SEED),
-    )
+def prepare(folder: Path, job: Job) -> None:
+    """Makes both stores and asks for the job's networks."""
+    mlflow.create_experiment(_NAME, artifact_location=(folder / "artifacts").as_uri())
+    study = optuna.create_study(storage=_storage(folder), study_name=_NAME, direction="maximize")
     for network in job.configurations:
         study.enqueue_trial({name: network.flat()[name] for name in PARAMS})
-    experiment = Experiment(job, folder, autolog=autolog)
-    study.optimize(experiment.objective, n_trials=job.trials)
-    (folder / "trials.json").write_bytes(TrialsDone.dump_json(experiment.done))
+    (folder / "prepared").touch()
+
+
+def main(folder: Path, process: int, *, autolog: bool) -> None:
+    job = Job.of(folder)
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if process == 0:
+        prepare(folder, job)
+    while not (folder / "prepared").exists():
+        time.sleep(0.1)
+    mlflow.set_experiment(_NAME)
+    if autolog:
+        mlflow.tensorflow.autolog()
+    sampler = optuna.samplers.TPESampler(seed=SEED)
+    study = optuna.load_study(storage=_storage(folder), study_name=_NAME, sampler=sampler)
+    own = folder / f"process-{process}"
+    own.mkdir()
+    experiment = Experiment(job, own, autolog=autolog)
+    study.optimize(experiment.objective, n_trials=job.trials, callbacks=[stop_when_none_waits])
+    (folder / f"trials-{process}.json").write_bytes(TrialsDone.dump_json(experiment.done))
+
+
+def stop_when_none_waits(study: optuna.Study, _: optuna.trial.FrozenTrial) -> None:
+    if not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
+        study.stop()
+
+
+def _storage(folder: Path) -> str:
+    return f"sqlite:///{folder / 'optuna.db'}"
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve(), autolog="--autolog" in sys.argv[2:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--autolog", action="store_true")
+    parser.add_argument("--process", type=int, default=0)
+    options = parser.parse_args()
+    main(options.folder.resolve(), options.process, autolog=options.autolog)

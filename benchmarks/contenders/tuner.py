@@ -17,7 +17,7 @@ import keras
 import keras_tuner
 import numpy as np
 
-from benchmarks.cases import BATCH_SIZE, CONFIGURATIONS, PATIENCE, SEED, Job, TrialDone, TrialsDone, load_images
+from benchmarks.cases import BATCH_SIZE, CONFIGURATIONS, SEED, VALIDATION_BATCH, Job, TrialDone, TrialsDone, load_images
 from benchmarks.clock import EpochClock
 from benchmarks.network import PARAMS, build
 
@@ -62,12 +62,13 @@ def main(folder: Path) -> None:
         data.train_images.astype("float32") / 255,
         data.train_labels,
         batch_size=BATCH_SIZE,
+        validation_batch_size=VALIDATION_BATCH,
         epochs=job.epochs,
         validation_data=(data.validation_images.astype("float32") / 255, data.validation_labels),
-        callbacks=[keras.callbacks.EarlyStopping("val_loss", patience=PATIENCE, restore_best_weights=True)],
+        callbacks=[keras.callbacks.EarlyStopping("val_loss", patience=job.epochs, restore_best_weights=True)],
         verbose=0,
     )
-    (folder / "trials.json").write_bytes(TrialsDone.dump_json(networks.done))
+    (folder / "trials-0.json").write_bytes(TrialsDone.dump_json(networks.done))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import sys
 
 from poolstudy.cli import main
 
-_MANY = 50_000  # new objects, before it is looked for garbage; Python's own measure is 700
+MANY = 50_000
+"""New objects, before it is looked for garbage; Python's own measure is 700."""
 
 
 def program() -> int:
@@ -14,7 +15,7 @@ def program() -> int:
     MLflow and Optuna make a million objects that stay. To look for garbage among them again and again while they
     are loaded takes half a second, and to do so once more at the end another one.
     """
-    gc.set_threshold(_MANY)
+    gc.set_threshold(MANY)
     code = main()
     gc.freeze()
     return code
