@@ -60,14 +60,14 @@ test: setup  ## the fast tests
 test-slow: setup  ## the slow tests: whole studies, the browser
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-bench: $(BENCH) graphviz  ## compare speed and memory with what people use; over an hour on two cores (ARGS="--images 6000 --rounds 1")
+bench: $(BENCH) graphviz  ## compare speed and memory with what people use; forty minutes on two cores (ARGS="--images 6000 --rounds 1")
 	$(BIN)/python -m benchmarks $(ARGS)
 
 $(BENCH): requirements/bench.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	@touch $@
 
-torture: setup  ## kill a study a hundred times and see that nothing is lost; an hour (ARGS="--kills 10 --trials 8 --seed 1")
+torture: setup  ## kill a study a hundred times and see that nothing is lost; a quarter of an hour (ARGS="--kills 10 --trials 8 --seed 1")
 	$(BIN)/python tests/torture.py $(ARGS)
 
 bench-gpu: $(INSTALLED)  ## what a GPU gives for these networks, in one table; WHEELS=folder: without a network

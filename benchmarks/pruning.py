@@ -23,9 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def table(studies: Sequence[Study]) -> str:
-    """Markdown: what each study trained, how long it took, and the best it found."""
+    """Markdown: what each study trained, how long it took, and the best network of each pooling that it found."""
     rows = [
-        "| pruner | trials | pruned | epochs trained | in training | wall | best val. accuracy | with |",
+        "| pruner | trials | pruned | epochs trained | in training | wall | best of average | best of max |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     return "\n".join([*rows, *(f"| {' | '.join(_cells(study))} |" for study in studies)])
@@ -34,7 +34,6 @@ def table(studies: Sequence[Study]) -> str:
 def _cells(study: Study) -> list[str]:
     trials = [one for one in study.trials if one.counts]
     complete = [one for one in trials if one.state == "complete"]
-    best = max(complete, key=_accuracy, default=None)
     return [
         study.pruner,
         str(len(trials)),
@@ -42,9 +41,14 @@ def _cells(study: Study) -> list[str]:
         str(sum(len(one.epochs) for one in trials)),
         f"{sum(one.training for one in trials):.0f} s",
         f"{study.seconds:.0f} s",
-        f"{_accuracy(best):.4f}" if best else "",
-        best.spec.hyperparameters.title() if best else "none was trained to its end",
+        *(_best(complete, pooling) for pooling in ("average", "max")),
     ]
+
+
+def _best(complete: Sequence[Told], pooling: str) -> str:
+    """The best accuracy of a pooling's trials that were trained to their end, and how many those are."""
+    own = [one for one in complete if one.spec.hyperparameters.pooling == pooling]
+    return f"{max(map(_accuracy, own)):.4f} (of {len(own)})" if own else "none trained to its end"
 
 
 def _accuracy(trial: Told) -> float:

@@ -65,6 +65,12 @@ class RandomSampler(Frozen):
     name: Literal["random"]
 
 
+class QmcSampler(Frozen):
+    """A scrambled Sobol sequence."""
+
+    name: Literal["qmc"]
+
+
 class GridSampler(Frozen):
     name: Literal["grid"]
 
@@ -154,7 +160,7 @@ class StudyConfig(Frozen):
     data: Annotated[IdxData | DigitsData, Field(discriminator="format")]
     space: SearchSpace
     training: TrainingSection
-    sampler: Annotated[TpeSampler | RandomSampler | GridSampler | ListSampler, Field(discriminator="name")]
+    sampler: Annotated[TpeSampler | RandomSampler | QmcSampler | GridSampler | ListSampler, Field(discriminator="name")]
     pruner: Annotated[MedianPruner | HyperbandPruner | NoPruner, Field(discriminator="name")]
     execution: ExecutionSection
     tracking: TrackingSection

@@ -9,7 +9,7 @@ from poolstudy.execution import Event, Failed, Lost
 from poolstudy.execution.local import LocalEngine
 from poolstudy.staging import AttemptFolder
 
-_TIMEOUT = 600.0  # seconds; a drawing takes two, unless something it calls hangs
+_TIMEOUT = 600.0  # seconds; a drawing takes one or two, unless something it calls hangs
 JOB = "draw"
 """The job's name in the engine's keys."""
 

@@ -150,6 +150,7 @@ class Search:
         first, retry = self._frozen(self._slots[slot][0].number), len(self._slots[slot])
         spec = spec_of(first, self._data)
         self._study.enqueue_trial(first.params, user_attrs={"ledger": ledger_of(slot, retry, spec)})
+        self._study.sampler = optuna.samplers.RandomSampler()  # nothing is to be sampled, and no sequence goes on
         trial = self._study.ask()
         suggest(trial, self._config.space)
         return self._opened(trial, slot, retry, spec)

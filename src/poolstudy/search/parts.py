@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -101,6 +102,13 @@ def sampler_of(config: StudyConfig, seed: int) -> optuna.samplers.BaseSampler:
     settings: Any = config.sampler
     if settings.name == "tpe":
         return optuna.samplers.TPESampler(n_startup_trials=settings.n_startup_trials, seed=seed)
+    if settings.name == "qmc":  # one sequence; how far it is, Optuna keeps at the study
+        first = optuna.samplers.RandomSampler(seed=seed)
+        with warnings.catch_warnings():  # that it is experimental: its version is pinned
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.samplers.QMCSampler(
+                scramble=True, seed=config.study.seed, independent_sampler=first, warn_independent_sampling=False
+            )
     return optuna.samplers.RandomSampler(seed=seed)
 
 
