@@ -43,7 +43,7 @@ def _written(folder: Path) -> list[TrialDone]:
 CONTENDERS = {
     "poolstudy": Contender("poolstudy", ours.command, ours.results),
     "plain": _script("plain script: Optuna, Keras fit, MLflow", "plain"),
-    "abreast": _script("the same script, a process a core", "abreast"),
-    "autolog": _script("the same with MLflow's autolog", "plain", "--autolog"),
+    "abreast": _script("plain script, a process a core", "abreast"),
+    "autolog": _script("plain script with MLflow's autolog", "plain", "--autolog"),
     "tuner": _script("KerasTuner", "tuner"),
 }
