@@ -241,10 +241,11 @@ def test_a_claims_data_are_looked_for_where_they_were_and_downloaded_into_the_pr
     found = _source(claim, study, None)
     assert found.format == "idx"
     assert found.path == str(study / "images")
-    elsewhere = claim.source.model_copy(update={"path": "/nowhere", "search": ("~/.config/autostart",)})
-    stranger = _source(claim.model_copy(update={"source": elsewhere}), tmp_path, None)
-    assert stranger.format == "idx"
-    assert (stranger.path, stranger.search[0]) == (None, "data/tiny")
+    for path in ("/nowhere", "~nobody-of-this-machine/x"):
+        elsewhere = claim.source.model_copy(update={"path": path, "search": ("~/.config/autostart",)})
+        stranger = _source(claim.model_copy(update={"source": elsewhere}), tmp_path, None)
+        assert stranger.format == "idx"
+        assert (stranger.path, stranger.search[0]) == (None, "data/tiny")
 
 
 def test_what_cannot_be_reproduced_is_said_in_one_line(study: Path, poolstudy: Command) -> None:

@@ -21,7 +21,7 @@ from poolstudy.compose import load_tracking
 from poolstudy.config import TrackingSection
 from poolstudy.data import load_search_data, resolved
 from poolstudy.devices import find_gpus, hardware
-from poolstudy.errors import ClaimBroken, ConfigurationError, RunNotFound, StoreError, TrialLost, one_line
+from poolstudy.errors import ClaimBroken, ConfigurationError, DataError, RunNotFound, StoreError, TrialLost, one_line
 from poolstudy.execution import EpochEnded, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
 from poolstudy.files import replacing, writable
@@ -211,9 +211,16 @@ def _source(claim: Claim, root: Path, data: Path | None) -> IdxData | DigitsData
     source = claim.source
     if source.format == "digits":
         return source
-    there = source.path if source.path and resolved(source.path, root).is_dir() else None
+    there = source.path if source.path and _is_here(source.path, root) else None
     search = (f"data/{source.name}", *source.search)
     return source.model_copy(update={"path": str(data) if data else there, "search": search})
+
+
+def _is_here(folder: str, root: Path) -> bool:
+    try:
+        return resolved(folder, root).is_dir()
+    except DataError:
+        return False
 
 
 # Training it again
