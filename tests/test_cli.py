@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-from poolstudy.cli import main
+from poolstudy.cli import _parsed, main
 
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "pydantic", "hydra", "numpy", "rich")
 
@@ -61,6 +61,21 @@ STRANGE = [
 ]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-q", "tiny", "study.trials=60", "study.seed=0"],
+        ["tiny", "-q", "study.trials=60", "study.seed=0"],
+        ["tiny", "study.trials=60", "-q", "study.seed=0"],
+        ["tiny", "study.trials=60", "study.seed=0", "-q"],
+    ],
+)
+def test_an_option_may_stand_anywhere_among_the_overrides(arguments: list[str]) -> None:
+    options = _parsed(["run", *arguments])
+    assert (options.experiment, options.quiet) == ("tiny", True)
+    assert options.overrides == ["study.trials=60", "study.seed=0"]
+
+
 @pytest.mark.parametrize("command", ["show", "reproduce", "freeze", "run", "ui"])
 def test_whatever_is_named_is_answered_in_one_line_and_nothing_is_written(
     command: str, project: Path, capsys: pytest.CaptureFixture[str]
@@ -88,6 +103,9 @@ def test_whatever_is_named_is_answered_in_one_line_and_nothing_is_written(
         ["doctor", "x\x1b[31m\x0cy"],
         ["show"],
         ["show", "a", "b"],
+        ["ui", "--port", "5000", "a", "b"],
+        ["run", "tiny", "-q", "study.trials=60", "--fast"],
+        ["check", "tiny", "--fast", "study.trials=60"],
     ],
 )
 def test_options_are_checked_before_anything_else(

@@ -23,7 +23,7 @@ _RUN_HELP = "a run's ID, its first 4 or more digits, or `best` of the latest stu
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code: 0 done, 1 no, 2 bad usage, 3 something is missing."""
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     try:
         return int(options.command(options))
     except PoolstudyError as error:
@@ -32,6 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("poolstudy: interrupted", file=sys.stderr)
         return 130
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a command; overrides may also stand after an option, where argparse alone leaves them over."""
+    parser = _parser()
+    options, left = parser.parse_known_args(arguments)
+    if left and ("overrides" not in options or any(one.startswith("-") for one in left)):
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    if left:
+        options.overrides = [*options.overrides, *left]
+    return options
 
 
 class _Parser(argparse.ArgumentParser):
