@@ -1,11 +1,13 @@
+import io
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, Command
 
-from poolstudy.cli import _parsed, main
+from poolstudy.cli import _parsed, _say, main
 
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "pydantic", "hydra", "numpy", "rich")
 
@@ -41,6 +43,21 @@ def test_a_bad_override_ends_with_one_line_and_code_2(
         "poolstudy: study.trials: 0; expected greater than or equal to 1; "
         "change it in the experiment or on the command line\n"
     )
+
+
+@pytest.mark.slow
+def test_ascii_is_enough_for_a_study(project: Path, poolstudy: Command) -> None:
+    said = poolstudy(project, "run", "tiny", "study.trials=1", PYTHONIOENCODING="ascii")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert re.search(r"\ntrial-0001  starts  (average|max) 2x2 \? [23]-[23] filters \? dropout", said.stdout)
+
+
+def test_what_is_to_be_copied_is_printed_whole_in_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    monkeypatch.setenv("COLUMNS", "10")
+    _say("mlruns/é-2-runs.html", "[bold] and :smile: and more")
+    assert raw.getvalue() == b"mlruns/?-2-runs.html\n[bold] and :smile: and more\n"
 
 
 STRANGE = [

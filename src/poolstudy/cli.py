@@ -126,17 +126,23 @@ def _threads(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is no number of threads: from 1 to 1024")
 
 
+def _say(*lines: str) -> None:
+    """Prints lines that are to be copied whole, whatever they hold."""
+    from poolstudy.terminal import stdout_console
+
+    stdout_console().print(*lines, sep="\n", soft_wrap=True)
+
+
 def _run(options: argparse.Namespace) -> int:
     """Trains the trials of a study; run again, it goes on where it stopped."""
-    from rich.console import Console
-
     from poolstudy.compose import find_root, load_config
+    from poolstudy.terminal import stdout_console
 
     root = find_root(Path.cwd())
     config = load_config(options.experiment, options.overrides, root)
     from poolstudy.study import run_study
 
-    console = Console(highlight=False)
+    console = stdout_console()
     outcome = run_study(config, root, console, quiet=options.quiet)
     if options.quiet:
         print(outcome.ended[0].run_id if outcome.ended else "")
@@ -199,7 +205,7 @@ def _freeze(options: argparse.Namespace) -> int:
     from poolstudy.reproduce import freeze
 
     path = os.path.relpath(freeze(options.run, find_root(Path.cwd())))
-    print(f"{path}\nReproduce it anywhere: poolstudy reproduce {path}")
+    _say(path, f"Reproduce it anywhere: poolstudy reproduce {path}")
     return 0
 
 
@@ -233,7 +239,7 @@ def _compare(options: argparse.Namespace) -> int:
     made = compare(options.runs, find_root(Path.cwd()))
     for note in made.notes:
         print(f"poolstudy: {note}", file=sys.stderr)
-    print(f"{os.path.relpath(made.page)}\n{os.path.relpath(made.picture)}\nand as compare/ of run {made.run_id}")
+    _say(os.path.relpath(made.page), os.path.relpath(made.picture), f"and as compare/ of run {made.run_id}")
     return 0
 
 
@@ -243,7 +249,7 @@ def _report(options: argparse.Namespace) -> int:
     from poolstudy.report import report
 
     made = report(options.study, find_root(Path.cwd()))
-    print(f"{os.path.relpath(made.page)}\n{os.path.relpath(made.table)}\nand as report/ of run {made.run_id}")
+    _say(os.path.relpath(made.page), os.path.relpath(made.table), f"and as report/ of run {made.run_id}")
     return 0
 
 
@@ -255,10 +261,10 @@ def _ui(options: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server ends with us either way
     with serving(find_root(Path.cwd()), options.study, options.port) as link:
-        print(link)
+        _say(link)
         if LOCAL_NAME in link:
-            print(f"If the browser finds no {LOCAL_NAME}, put {HOST} in its place.")
-        print("Ctrl-C ends it.", flush=True)
+            _say(f"If the browser finds no {LOCAL_NAME}, put {HOST} in its place.")
+        _say("Ctrl-C ends it.")
         open_browser(link)
         try:
             threading.Event().wait()
