@@ -3,12 +3,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from conftest import REPOSITORY, Command
+from conftest import REPOSITORY, Command, make_spec
+from rich.console import Console
 
-from poolstudy.cli import _parsed, _say, main
+from poolstudy.cli import _best_run, _parsed, _print_outcome, _say, main
+from poolstudy.compose import load_config
+from poolstudy.records import Ended
+from poolstudy.study import Outcome
 
+ONE, TWO = "1" * 32, "2" * 32
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "pydantic", "hydra", "numpy", "rich")
 
 
@@ -58,6 +64,30 @@ def test_what_is_to_be_copied_is_printed_whole_in_any_encoding(monkeypatch: pyte
     monkeypatch.setenv("COLUMNS", "10")
     _say("mlruns/é-2-runs.html", "[bold] and :smile: and more")
     assert raw.getvalue() == b"mlruns/?-2-runs.html\n[bold] and :smile: and more\n"
+
+
+@pytest.mark.parametrize(
+    ("ended", "best", "said"),
+    [
+        ([("complete", 0.75, ONE), ("complete", 0.5, TWO)], ONE, f"Best run: {ONE}"),
+        ([("complete", 0.75, ""), ("complete", 0.5, TWO)], TWO, f"Best run: {TWO}"),
+        ([("pruned", 0.75, ONE)], "", "No best run: no complete trial has a run."),
+        ([], "", "No best run: no complete trial has a run."),
+    ],
+)
+def test_the_best_run_is_a_complete_trials(
+    ended: list[tuple[Literal["complete", "pruned"], float, str]], best: str, said: str, project: Path
+) -> None:
+    network = make_spec().hyperparameters
+    trials = [
+        Ended(slot=slot, state=state, objective=value, run_id=run_id, hyperparameters=network)
+        for slot, (state, value, run_id) in enumerate(ended, start=1)
+    ]
+    outcome = Outcome(trials, exhausted=False, interrupted=None, dashboard="http://x")
+    assert _best_run(outcome) == best
+    file = io.StringIO()
+    _print_outcome(Console(file=file, width=80), load_config("tiny", [], project), outcome)
+    assert said in file.getvalue().splitlines()
 
 
 STRANGE = [

@@ -145,7 +145,7 @@ def _run(options: argparse.Namespace) -> int:
     console = stdout_console()
     outcome = run_study(config, root, console, quiet=options.quiet)
     if options.quiet:
-        print(outcome.ended[0].run_id if outcome.ended else "")
+        print(_best_run(outcome))
         return 128 + outcome.interrupted if outcome.interrupted else 0
     _print_outcome(console, config, outcome)
     if outcome.interrupted:
@@ -163,9 +163,14 @@ def _print_outcome(console: "Console", config: "StudyConfig", outcome: "Outcome"
     console.print(leaderboard(outcome.ended[:5], config.study.objective.metric))
     if outcome.exhausted:
         console.print(f"The space holds no other configuration: ended with {len(outcome.ended)} trials.")
-    if outcome.ended:
-        console.print(f"Best run: {outcome.ended[0].run_id}", soft_wrap=True)
+    best = _best_run(outcome)
+    console.print(f"Best run: {best}" if best else "No best run: no complete trial has a run.", soft_wrap=True)
     console.print(f"See the trials side by side: make ui, then {outcome.dashboard}", soft_wrap=True)
+
+
+def _best_run(outcome: "Outcome") -> str:
+    """The run of the best complete trial, as `show best` finds it; empty where there is none."""
+    return next((one.run_id for one in outcome.ended if one.state == "complete" and one.run_id), "")
 
 
 def _show(options: argparse.Namespace) -> int:
