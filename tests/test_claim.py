@@ -147,6 +147,19 @@ def test_a_strangers_claim_names_no_path(study: str) -> None:
         Claim.unsealed(json.dumps({"sha256": digest_of(content), **content}), "best.json")
 
 
+@pytest.mark.parametrize("threads", ["x", "2", 100_000, 1025, 0, -1, 1.5, True, None, [1]])
+def test_a_strangers_claim_starts_no_threads_that_a_study_could_not(threads: object) -> None:
+    content = CLAIM.model_dump(mode="json")
+    content["environment"]["threads"] = threads
+    with pytest.raises(ClaimBroken, match="threads is .*, not a whole number from 1 to 1024"):
+        Claim.unsealed(json.dumps({"sha256": digest_of(content), **content}), "best.json")
+
+
+def test_a_strangers_epochs_may_have_any_numbers() -> None:
+    strange = reached(epoch(7, val_loss=0.4), epoch(9, val_loss=0.2))
+    assert judge(strange, reached(), [KERAS]).word == "equivalent"
+
+
 def test_what_is_sealed_is_read_back() -> None:
     assert Claim.unsealed(CLAIM.sealed(), "best.json") == CLAIM
 

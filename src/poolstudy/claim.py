@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from poolstudy.errors import ClaimBroken, one_line
 from poolstudy.records import (
@@ -69,6 +69,15 @@ class Claim(Frozen):
     reached: Reached
     source: Annotated[IdxData | DigitsData, Field(discriminator="format")]
     environment: dict[str, Any]
+
+    @field_validator("environment")
+    @classmethod
+    def _threads_can_be_started(cls, environment: dict[str, Any]) -> dict[str, Any]:
+        """It may be a stranger's, and it is done: as many as a study may be given."""
+        threads = environment.get("threads", 1)
+        if type(threads) is not int or not 1 <= threads <= 1024:
+            raise ValueError(f"threads is {threads!r}, not a whole number from 1 to 1024")
+        return environment
 
     @property
     def threads(self) -> int:
@@ -224,7 +233,7 @@ def _near(then: Reached, now: Reached) -> bool:
 
 
 def _best(reached: Reached) -> EpochRecord:
-    return reached.history[best_epoch(reached.history) - 1]
+    return next(record for record in reached.history if record.epoch == reached.best_epoch)
 
 
 def _texts(tree: Mapping[str, Any]) -> dict[str, str]:

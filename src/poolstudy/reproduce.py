@@ -21,7 +21,16 @@ from poolstudy.compose import load_tracking
 from poolstudy.config import TrackingSection
 from poolstudy.data import load_search_data, resolved
 from poolstudy.devices import find_gpus, hardware
-from poolstudy.errors import ClaimBroken, ConfigurationError, DataError, RunNotFound, StoreError, TrialLost, one_line
+from poolstudy.errors import (
+    ClaimBroken,
+    ConfigurationError,
+    DataError,
+    RunNotFound,
+    StoreError,
+    TrialLost,
+    one_line,
+    printable,
+)
 from poolstudy.execution import EpochEnded, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
 from poolstudy.files import replacing, writable
@@ -62,7 +71,7 @@ def reproduce(
     tracking = load_tracking(root)
     claim = read_claim(which, root, tracking)
     what = f"{claim.name} of study {claim.spec.study}, {claim.spec.hyperparameters.title()}, run {claim.run_id}"
-    console.print(f"Reproducing {what}", soft_wrap=True, markup=False)
+    console.print(f"Reproducing {printable(what)}", soft_wrap=True, markup=False)
     with DownloadProgress(console) as progress:
         found = load_search_data(_source(claim, root, data), root, progress)
     log = root / "mlruns" / "logs" / "reproduce.log"
@@ -153,7 +162,7 @@ def claim_of(run: FoundRun) -> Claim:
             source=content.pop("data_source"),
             environment=content,
         )
-    except (ValueError, KeyError, AttributeError, ValidationError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, ValidationError) as error:
         reason = one_line(error)
         raise ClaimBroken(f"environment.json of run {run.run_id}: {reason}", "it as written", "restore it") from None
     return claim
@@ -317,7 +326,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         if lines:
             console.print(title)
             for line in lines[:_SAID]:
-                console.print(f"  {line}", soft_wrap=True, markup=False)
+                console.print(f"  {printable(line)}", soft_wrap=True, markup=False)
             if len(lines) > _SAID:
                 console.print(f"  and {len(lines) - _SAID} more, in comparison.json")
     said = Text.assemble((verdict.word, _STYLES[verdict.word]), f": {_MEANINGS[verdict.word]}")

@@ -46,7 +46,10 @@ def show_run(text: str, root: Path, console: Console) -> None:
     with readable(uri):
         blocks = list(_page(run, server, console))
     for block in blocks:
-        console.print(block, soft_wrap=isinstance(block, str))
+        if isinstance(block, str):
+            console.print(printable(block), soft_wrap=True)
+        else:
+            console.print(block)
 
 
 def _page(run: FoundRun, server: str, console: Console) -> Iterator[Block]:
@@ -126,8 +129,7 @@ def _trial(run: FoundRun, console: Console) -> Iterator[Block]:
     if original := run.tags.get("poolstudy.reproduces"):
         yield f"  reproduces run {original}: {run.tags.get('poolstudy.verdict', 'no verdict')}"
     if text := run.text("environment.json"):
-        told = ((name, printable(value)) for name, value in _environment(text))
-        yield from _section("Computed with", _pairs(told))
+        yield from _section("Computed with", _pairs(_environment(text)))
 
 
 def _environment(text: str) -> Iterator[tuple[str, str]]:
@@ -224,7 +226,8 @@ def _pairs(rows: Iterable[tuple[str, str]], pooling: str | None = None) -> Block
     table.add_column(overflow="fold")
     colours = {str(kind): colour for kind, colour in COLOURS.items()}
     for name, value in rows:
-        table.add_row(name, Text(value, colours.get(pooling or "", "") if name in ("network", "params") else ""))
+        style = colours.get(pooling or "", "") if name in ("network", "params") else ""
+        table.add_row(name, Text(printable(value), style))
     return table
 
 
