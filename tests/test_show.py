@@ -198,6 +198,40 @@ def test_files_that_hold_terminal_codes_are_told_without_them(root: Path, tracke
     assert "device    \\x1b[31mCPU, None thread(s)" in text
 
 
+@pytest.mark.parametrize(
+    "environment",
+    [
+        "no JSON",
+        "[]",
+        "3",
+        '{"code": []}',
+        '{"code": {"commit": 3}}',
+        '{"packages": [1]}',
+        '{"code": {"source_digest": null}}',
+    ],
+)
+def test_an_environment_that_is_none_is_called_damaged(
+    root: Path, tracker: Tracker, tmp_path: Path, environment: str
+) -> None:
+    lines = shown(root, run_with(tracker, tmp_path, environment=environment))
+    assert lines[lines.index("Computed with") + 1] == "  environment.json  damaged"
+
+
+@pytest.mark.parametrize(
+    "layers", ["layer,weight\nconv_1,kernel\n", LAYERS + "conv_2,kernel\n", LAYERS + "a,b,c,d,e,f,g\n"]
+)
+def test_layers_that_are_none_are_called_damaged(root: Path, tracker: Tracker, tmp_path: Path, layers: str) -> None:
+    lines = shown(root, run_with(tracker, tmp_path, layers=layers))
+    assert lines[lines.index("Layers") + 1] == "  layers.csv is damaged"
+
+
+def test_a_best_run_without_metrics_is_told_by_its_name(root: Path, tracker: Tracker) -> None:
+    study = Tracker(tracker.uri, "mlruns/artifacts", "bare", root)
+    run_id = study.open_study({"objective": "best_val_accuracy"}, {})
+    study.close_trial(study.open_trial(make_spec(slot=1), "trial-0001", 0), "complete")
+    assert "  best    trial-0001" in shown(root, run_id)
+
+
 @pytest.mark.slow
 def test_the_command_tells_a_real_run_in_plain_text(finished: tuple[Path, Any], poolstudy: Command) -> None:
     root, ran = finished
