@@ -224,6 +224,17 @@ def test_runs_of_two_studies_are_told_apart_and_the_page_goes_to_the_first_ones(
     assert done.run_id == own
 
 
+def test_runs_of_other_classes_are_compared_where_they_can_be(
+    root: Path, tracker: Tracker, runs: dict[str, str]
+) -> None:
+    data = make_data(root, 8, 6)
+    three = spec_of(10, "max", data.model_copy(update={"class_names": (*data.class_names, "third")}))
+    make_network(root / "networks" / "three", three, seed=10)
+    page = made(root, runs["max"], add(tracker, three, root / "networks" / "three"))
+    assert "has answers of another shape than trial-0001: not compared image by image" in page
+    assert [bool(found) for found in pictures(page, "counts")] == [True, False]
+
+
 def test_reproductions_of_a_study_that_was_never_run_here_keep_the_page_themselves(
     root: Path, runs: dict[str, str]
 ) -> None:
