@@ -115,7 +115,27 @@ def test_a_password_is_neither_kept_nor_said(project: Path, monkeypatch: pytest.
     with pytest.raises(StoreError) as caught:
         find_run(SECRET, "best")
     assert "hunter2" not in str(caught.value)
-    assert without_password("no http://a:b@c/d but sqlite:////e@f/g.db") == "no http://c/d but sqlite:////e@f/g.db"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("no http://a:b@c/d but sqlite:////e@f/g.db", "no http://c/d but sqlite:////e@f/g.db"),
+        ("postgresql://u:pa/ss@host/db is away", "postgresql://host/db is away"),
+        ("postgresql+psycopg://u:12/34@host:5432/db", "postgresql+psycopg://host:5432/db"),
+        ("mysql://u@corp:p@/ss@host/db", "mysql://host/db"),
+        ("postgresql://:pa/ss@host/db", "postgresql://host/db"),
+        ("https://u:p@ss@host/a@b", "https://host/a@b"),
+        ("http://u:pa/ss@host/x", "http://host/x"),
+        ("http://host:5000/#/a@b", "http://host:5000/#/a@b"),
+        ("http://[::1]:5000/a@b", "http://[::1]:5000/a@b"),
+        ("http://host/a:b@c and mail a@b.c", "http://host/a:b@c and mail a@b.c"),
+        ("postgresql://host:5432/db and u@host", "postgresql://host:5432/db and u@host"),
+        ("sqlite:///mlruns/a:b@c.db", "sqlite:///mlruns/a:b@c.db"),
+    ],
+)
+def test_an_address_is_shown_without_name_and_password_and_otherwise_as_it_is(said: str, shown: str) -> None:
+    assert without_password(said) == shown
 
 
 # Strangers' stores
