@@ -153,7 +153,8 @@ def _history(standing: Standing) -> Markup | None:
 
 def _edge(edge: Edge) -> str:
     end, beyond = ("upper", "higher") if edge.upper else ("lower", "lower")
-    where = f"{edge.name}: the best trial has {edge.value:g}, the {end} end of {edge.low:g} to {edge.high:g}"
+    span = f"{edge.range.low:g} to {edge.range.high:g}{', by logarithms' if edge.range.log else ''}"
+    where = f"{edge.name}: the best trial has {edge.value:g}, at the {end} end of {span}"
     many = f"{edge.best} of the best {edge.of} lie there"
     advice = "nothing lies beyond" if edge.final else f"a range that goes {beyond} may hold better ones"
     return f"{where}; {many}; {advice}."

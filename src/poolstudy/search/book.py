@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
@@ -85,13 +85,21 @@ class TriedAttempt(Tried):
         return not self.open and self.state in SETTLED
 
 
+class Range(NamedTuple):
+    """The values of a dimension that is a range: its ends, and whether it is sampled by logarithms."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
 @dataclass(frozen=True)
 class Book:
     """A study as Optuna has it.
 
     Attributes:
         tried: every trial, in the order in which they were asked for.
-        ranges: of each dimension that is a range, its ends.
+        ranges: of each dimension that is one.
         trials: the same as Optuna's own.
         tracking_uri: where its runs are, as its configuration says.
     """
@@ -99,7 +107,7 @@ class Book:
     name: str
     maximize: bool
     tried: tuple[Tried, ...]
-    ranges: Mapping[str, tuple[float, float]]
+    ranges: Mapping[str, Range]
     trials: tuple[FrozenTrial, ...] = field(repr=False, compare=False)
     tracking_uri: str | None = None
 
@@ -194,10 +202,10 @@ def _tried(trial: FrozenTrial, run_id: str, data: DataIdentity | None) -> Tried:
     return Tried(name="", state="duplicate" if "duplicate_of" in noted else state_of(trial), **common)
 
 
-def _ranges(trials: list[FrozenTrial]) -> dict[str, tuple[float, float]]:
-    found: dict[str, tuple[float, float]] = {}
+def _ranges(trials: list[FrozenTrial]) -> dict[str, Range]:
+    found: dict[str, Range] = {}
     for trial in trials:
         for name, distribution in trial.distributions.items():
             if isinstance(distribution, FloatDistribution | IntDistribution) and not distribution.single():
-                found[name] = float(distribution.low), float(distribution.high)
+                found[name] = Range(float(distribution.low), float(distribution.high), distribution.log)
     return found
