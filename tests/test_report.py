@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import optuna
 import pytest
 from browsing import OFFLINE, chromium, requested, uncaught
 from conftest import make_project, make_result, make_spec
 from mlflow import MlflowClient
+from optuna.distributions import FloatDistribution
 from PIL import Image
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -24,6 +26,8 @@ from poolstudy.report.page import _edge
 from poolstudy.report.standing import Standing
 from poolstudy.search import Search
 from poolstudy.search.book import Book, Range, Tried, read_book
+from poolstudy.search.importance import importances
+from poolstudy.search.plots import _kinds
 from poolstudy.tracking import FoundRun, Tracker
 
 EVIL = "<script>alert('x')</script>"
@@ -122,6 +126,34 @@ def test_times_are_summed_as_far_as_the_books_know_them() -> None:
     assert lost is not None
     assert (lost.training, lost.around) == (0, 30)
     assert standing().times() is None
+
+
+def book_of(duplicates: int) -> Book:
+    """Six configurations, of which a less dropout is the better and the rate matters a little; and the worst again."""
+    found = []
+    for number in range(6 + duplicates):
+        place = min(number, 5)
+        noted = {"duplicate_of": 5} if number > 5 else {}
+        found.append(
+            optuna.trial.create_trial(
+                value=1 - place / 10 + 0.01 * (place % 2),
+                params={"dropout": place / 10, "rate": float(place % 2)},
+                distributions={"dropout": FloatDistribution(0, 0.5), "rate": FloatDistribution(0, 1)},
+                user_attrs=noted,
+            )
+        )
+    tries = [tried(number, "complete" if number < 6 else "duplicate", one.value) for number, one in enumerate(found)]
+    return Book("s", True, tuple(tries), {}, tuple(found))
+
+
+def test_a_configuration_that_was_asked_for_again_counts_once() -> None:
+    once, again = book_of(0), book_of(18)
+    assert set(importances(once)) == {"PED-ANOVA", "fANOVA"}
+    assert importances(again) == importances(once)
+    (edf,) = (kind.draw(optuna.visualization) for kind in _kinds(again, []) if kind.name == "edf")
+    # The worst is one of six; with its duplicates it would be 19 of 24.
+    assert edf.data[0].y[0] == pytest.approx(1 / 6)
+    assert len(again.study.trials) == 24
 
 
 # Real studies whose training is played

@@ -1,6 +1,6 @@
 """The first book, to be read: what was tried, in what order, and what came of it. Nothing here changes a study."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -128,8 +128,16 @@ class Book:
     @cached_property
     def study(self) -> optuna.Study:
         """The same in memory, for Optuna's own functions; with the attributes only that a plot is to tell of each."""
+        return self._in_memory(self.trials)
+
+    @cached_property
+    def study_of_attempts(self) -> optuna.Study:
+        """The same without duplicates, for what counts trials; its trials have other numbers."""
+        return self._in_memory([trial for trial in self.trials if "duplicate_of" not in trial.user_attrs])
+
+    def _in_memory(self, trials: Iterable[FrozenTrial]) -> optuna.Study:
         copy = optuna.create_study(study_name=self.name, direction="maximize" if self.maximize else "minimize")
-        for trial in self.trials:
+        for trial in trials:
             own = deepcopy(trial)
             own.user_attrs = {key: value for key, value in trial.user_attrs.items() if key != "ledger"}
             copy.add_trial(own)
