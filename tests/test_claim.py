@@ -91,11 +91,19 @@ def test_on_a_gpu_what_is_not_deterministic_is_named_where_the_runs_differ() -> 
     assert judge(reached(), reached(), [], named).not_deterministic == ()
 
 
-def test_on_the_cpu_and_where_it_was_asked_for_all_is_deterministic() -> None:
+def test_on_the_cpu_what_several_threads_share_is_named() -> None:
+    named = not_deterministic(make_spec(), ("CPU:0",), threads=2)
+    assert named == ("sums that up to 2 threads share on the CPU",)
+    near = reached(epoch(1, val_loss=0.41), epoch(2), weights_digest="x")
+    assert judge(reached(), near, [], named).word == "equivalent"
+    assert not_deterministic(make_spec(), ("GPU:0",), threads=2)[-1:] == named
+
+
+def test_with_one_thread_and_where_it_was_asked_for_all_is_deterministic() -> None:
     spec = make_spec()
     assert not_deterministic(spec, ("CPU:0",)) == ()
     asked = spec.model_copy(update={"training": spec.training.model_copy(update={"deterministic": True})})
-    assert not_deterministic(asked, ("GPU:0",)) == ()
+    assert not_deterministic(asked, ("GPU:0",), threads=2) == ()
 
 
 def test_a_best_epoch_that_is_far_is_different_though_common_epochs_are_near() -> None:

@@ -99,7 +99,7 @@ def reproduce(
                     reached = _trained(engine, task, claim, lambda one: _log(tracker, run_id, one, claim, console))
                     now = json.loads((folder / "files" / "environment.json").read_text())
                     now.pop("data_source")  # where the data lay does not matter: what they are has been compared
-                    loose = not_deterministic(claim.spec, (claim.device, device.name))
+                    loose = not_deterministic(claim.spec, (claim.device, device.name), max(claim.threads, threads))
                     verdict = judge(claim.reached, reached, differences(claim.environment, now), loose)
                 outcome = Outcome(verdict, claim, reached, run_id)
                 close(outcome)
