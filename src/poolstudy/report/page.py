@@ -185,7 +185,7 @@ def _times(standing: Standing) -> dict[str, object] | None:
         "processes that start, networks that are built and saved; all of what was lost or failed",
     )
     bars = [
-        (name, seconds(value), length, kind, said)
-        for (name, value, length, kind), said in zip(studies.bars(parts), about, strict=True)
+        (name, seconds(value), length, said)
+        for (name, value, length), said in zip(studies.bars(parts), about, strict=True)
     ]
     return {"bars": bars, "whole": seconds(times.whole), "at_once": f"{times.at_once:.1f}"}
