@@ -91,11 +91,19 @@ def test_on_a_gpu_what_is_not_deterministic_is_named_where_the_runs_differ() -> 
     assert judge(reached(), reached(), [], named).not_deterministic == ()
 
 
-def test_on_the_cpu_and_where_it_was_asked_for_all_is_deterministic() -> None:
+def test_on_the_cpu_what_several_threads_share_is_named() -> None:
+    named = not_deterministic(make_spec(), ("CPU:0",), threads=2)
+    assert named == ("sums that up to 2 threads share on the CPU",)
+    near = reached(epoch(1, val_loss=0.41), epoch(2), weights_digest="x")
+    assert judge(reached(), near, [], named).word == "equivalent"
+    assert not_deterministic(make_spec(), ("GPU:0",), threads=2)[-1:] == named
+
+
+def test_with_one_thread_and_where_it_was_asked_for_all_is_deterministic() -> None:
     spec = make_spec()
     assert not_deterministic(spec, ("CPU:0",)) == ()
     asked = spec.model_copy(update={"training": spec.training.model_copy(update={"deterministic": True})})
-    assert not_deterministic(asked, ("GPU:0",)) == ()
+    assert not_deterministic(asked, ("GPU:0",), threads=2) == ()
 
 
 def test_a_best_epoch_that_is_far_is_different_though_common_epochs_are_near() -> None:
@@ -145,6 +153,19 @@ def test_a_strangers_claim_names_no_path(study: str) -> None:
     content["spec"]["study"] = study
     with pytest.raises(ClaimBroken):
         Claim.unsealed(json.dumps({"sha256": digest_of(content), **content}), "best.json")
+
+
+@pytest.mark.parametrize("threads", ["x", "2", 100_000, 1025, 0, -1, 1.5, True, None, [1]])
+def test_a_strangers_claim_starts_no_threads_that_a_study_could_not(threads: object) -> None:
+    content = CLAIM.model_dump(mode="json")
+    content["environment"]["threads"] = threads
+    with pytest.raises(ClaimBroken, match="threads is .*, not a whole number from 1 to 1024"):
+        Claim.unsealed(json.dumps({"sha256": digest_of(content), **content}), "best.json")
+
+
+def test_a_strangers_epochs_may_have_any_numbers() -> None:
+    strange = reached(epoch(7, val_loss=0.4), epoch(9, val_loss=0.2))
+    assert judge(strange, reached(), [KERAS]).word == "equivalent"
 
 
 def test_what_is_sealed_is_read_back() -> None:

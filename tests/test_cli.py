@@ -1,12 +1,20 @@
+import io
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, Command, make_spec
+from rich.console import Console
 
-from poolstudy.cli import main
+from poolstudy.cli import _best_run, _parsed, _print_outcome, _say, main
+from poolstudy.compose import load_config
+from poolstudy.records import Ended
+from poolstudy.study import Outcome
 
+ONE, TWO = "1" * 32, "2" * 32
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "pydantic", "hydra", "numpy", "rich")
 
 
@@ -43,6 +51,45 @@ def test_a_bad_override_ends_with_one_line_and_code_2(
     )
 
 
+@pytest.mark.slow
+def test_ascii_is_enough_for_a_study(project: Path, poolstudy: Command) -> None:
+    said = poolstudy(project, "run", "tiny", "study.trials=1", PYTHONIOENCODING="ascii")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert re.search(r"\ntrial-0001  starts  (average|max) 2x2 \? [23]-[23] filters \? dropout", said.stdout)
+
+
+def test_what_is_to_be_copied_is_printed_whole_in_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    monkeypatch.setenv("COLUMNS", "10")
+    _say("mlruns/é-2-runs.html", "[bold] and :smile: and more")
+    assert raw.getvalue() == b"mlruns/?-2-runs.html\n[bold] and :smile: and more\n"
+
+
+@pytest.mark.parametrize(
+    ("ended", "best", "said"),
+    [
+        ([("complete", 0.75, ONE), ("complete", 0.5, TWO)], ONE, f"Best run: {ONE}"),
+        ([("complete", 0.75, ""), ("complete", 0.5, TWO)], TWO, f"Best run: {TWO}"),
+        ([("pruned", 0.75, ONE)], "", "No best run: no complete trial has a run."),
+        ([], "", "No best run: no complete trial has a run."),
+    ],
+)
+def test_the_best_run_is_a_complete_trials(
+    ended: list[tuple[Literal["complete", "pruned"], float, str]], best: str, said: str, project: Path
+) -> None:
+    network = make_spec().hyperparameters
+    trials = [
+        Ended(slot=slot, state=state, objective=value, run_id=run_id, hyperparameters=network)
+        for slot, (state, value, run_id) in enumerate(ended, start=1)
+    ]
+    outcome = Outcome(trials, exhausted=False, interrupted=None, dashboard="http://x")
+    assert _best_run(outcome) == best
+    file = io.StringIO()
+    _print_outcome(Console(file=file, width=80), load_config("tiny", [], project), outcome)
+    assert said in file.getvalue().splitlines()
+
+
 STRANGE = [
     "",
     " ",
@@ -59,6 +106,21 @@ STRANGE = [
     "'; --",
     "0" * 33,
 ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-q", "tiny", "study.trials=60", "study.seed=0"],
+        ["tiny", "-q", "study.trials=60", "study.seed=0"],
+        ["tiny", "study.trials=60", "-q", "study.seed=0"],
+        ["tiny", "study.trials=60", "study.seed=0", "-q"],
+    ],
+)
+def test_an_option_may_stand_anywhere_among_the_overrides(arguments: list[str]) -> None:
+    options = _parsed(["run", *arguments])
+    assert (options.experiment, options.quiet) == ("tiny", True)
+    assert options.overrides == ["study.trials=60", "study.seed=0"]
 
 
 @pytest.mark.parametrize("command", ["show", "reproduce", "freeze", "run", "ui"])
@@ -88,6 +150,9 @@ def test_whatever_is_named_is_answered_in_one_line_and_nothing_is_written(
         ["doctor", "x\x1b[31m\x0cy"],
         ["show"],
         ["show", "a", "b"],
+        ["ui", "--port", "5000", "a", "b"],
+        ["run", "tiny", "-q", "study.trials=60", "--fast"],
+        ["check", "tiny", "--fast", "study.trials=60"],
     ],
 )
 def test_options_are_checked_before_anything_else(

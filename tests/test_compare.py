@@ -224,6 +224,34 @@ def test_runs_of_two_studies_are_told_apart_and_the_page_goes_to_the_first_ones(
     assert done.run_id == own
 
 
+def test_runs_of_other_classes_are_compared_where_they_can_be(
+    root: Path, tracker: Tracker, runs: dict[str, str]
+) -> None:
+    data = make_data(root, 8, 6)
+    three = spec_of(10, "max", data.model_copy(update={"class_names": (*data.class_names, "third")}))
+    make_network(root / "networks" / "three", three, seed=10)
+    page = made(root, runs["max"], add(tracker, three, root / "networks" / "three"))
+    assert "has answers of another shape than trial-0001: not compared image by image" in page
+    assert [bool(found) for found in pictures(page, "counts")] == [True, False]
+
+
+def test_reproductions_of_a_study_that_was_never_run_here_keep_the_page_themselves(
+    root: Path, runs: dict[str, str]
+) -> None:
+    frozen = Tracker("sqlite:///mlruns/mlflow.db", "mlruns/artifacts", "frozen", root)
+    data = make_data(root, 8, 6)
+    ids = []
+    for slot in (1, 2):
+        spec = spec_of(slot, "max", data).model_copy(update={"study": "frozen"})
+        ids.append(frozen.open_reproduction(spec, f"trial-{slot:04d}-reproduction", "0" * 32))
+        frozen.log_files(ids[-1], root / "networks" / "max")
+        frozen.close_reproduction(ids[-1], "complete", "identical")
+    done = compare(ids, root)
+    assert done.run_id == ids[0]
+    logged = {Path(item.path).name for item in MlflowClient(frozen.uri).list_artifacts(ids[0], "compare")}
+    assert logged == {done.page.name, done.picture.name}
+
+
 def test_files_that_are_gone_or_damaged_are_told(root: Path, tracker: Tracker, runs: dict[str, str]) -> None:
     data = make_data(root, 8, 6)
     gone, damaged = (add(tracker, spec_of(slot, "max", data), root / "networks" / "max") for slot in (8, 9))

@@ -116,4 +116,7 @@ def test_runs_of_the_same_validation_images_can_be_compared_image_by_image() -> 
         entry(data=fewer, probabilities=answers),
     ]
     assert comparison.comparable(found) == [1, 3]
+    eleven = entry(data=here, probabilities=np.zeros((1, 11), np.float32))  # classes
+    assert comparison.comparable([*found, eleven]) == [1, 3]
+    assert comparison.comparable([eleven, *found]) == [0]
     assert comparison.comparable([entry()]) == []

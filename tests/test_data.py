@@ -9,7 +9,7 @@ from sklearn.model_selection import train_test_split
 
 from poolstudy.claim import data_differences
 from poolstudy.compose import load_config
-from poolstudy.data import SearchData, _split, digest, load_search_data, scaled
+from poolstudy.data import SearchData, _split, digest, find_folder, load_search_data, scaled
 from poolstudy.errors import ConfigurationError, DataError
 from poolstudy.records import DataIdentity
 from poolstudy.sources import DataFile, DigitsData, IdxData
@@ -55,6 +55,32 @@ def test_workers_open_what_the_coordinator_saved(section: IdxData, project: Path
     assert opened.identity == data.identity
     np.testing.assert_array_equal(opened.validation_images, data.validation_images)
     assert not list((project / "cache").glob(".*"))
+
+
+NOBODYS = "~nobody-of-this-machine/x"
+
+
+def test_a_folder_in_the_home_of_nobody_is_refused_where_it_was_named(
+    section: IdxData, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = f"{NOBODYS}: Could not determine home directory; expected a folder of this machine; name it in full"
+    with pytest.raises(DataError) as caught:
+        load_search_data(section.model_copy(update={"path": NOBODYS}), project)
+    assert str(caught.value) == said
+    monkeypatch.setenv("POOLSTUDY_DATA", NOBODYS)
+    with pytest.raises(DataError) as caught:
+        load_search_data(section.model_copy(update={"path": None}), project)
+    assert str(caught.value) == said
+
+
+def test_a_folder_in_the_home_of_nobody_is_passed_over_where_it_is_searched(section: IdxData, project: Path) -> None:
+    here = section.model_copy(update={"path": None, "search": (NOBODYS, "images")})
+    assert find_folder(here, project) == project / "images"
+    # Where nothing is found, the first folder of the search that can be is the one to download to.
+    nowhere = here.model_copy(update={"search": (NOBODYS, "empty")})
+    with pytest.raises(DataError, match="no mirrors are given"):
+        load_search_data(nowhere, project)
+    assert (project / "empty").is_dir()
 
 
 def test_every_byte_shape_dtype_and_order_is_in_the_digest() -> None:

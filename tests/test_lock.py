@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from poolstudy.errors import StudyBusy
+from poolstudy.errors import StoreError, StudyBusy
 from poolstudy.files import left_parts
-from poolstudy.lock import made_once, study_lock
+from poolstudy.lock import holder, made_once, study_lock
 
 HOLD = """
 import sys, pathlib
@@ -64,3 +64,20 @@ def test_a_second_one_is_refused_and_told_of_the_first(tmp_path: Path, written: 
         first.kill()
     with study_lock(tmp_path, "s"):  # what is left of it blocks nobody
         assert (tmp_path / "s.pid").read_text() == f"{os.getpid()}\n"
+
+
+def test_who_cannot_leave_its_name_holds_nothing(tmp_path: Path) -> None:
+    (tmp_path / "s.pid").mkdir()  # so that not even root can write it
+    with pytest.raises(StoreError, match="Is a directory; expected a folder that can be written"):
+        study_lock(tmp_path, "s").__enter__()
+    assert holder(tmp_path, "s") is None
+    (tmp_path / "s.pid").rmdir()
+    with study_lock(tmp_path, "s"):
+        pass
+
+
+def test_a_lock_that_cannot_be_tried_is_told_in_one_line(tmp_path: Path) -> None:
+    assert holder(tmp_path, "s") is None
+    (tmp_path / "s.lock").mkdir()
+    with pytest.raises(StoreError, match=r"s\.lock: .*; expected a lock that can be tried"):
+        holder(tmp_path, "s")

@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import optuna
 import pytest
 from browsing import OFFLINE, chromium, requested, uncaught
 from conftest import make_project, make_result, make_spec
 from mlflow import MlflowClient
+from optuna.distributions import FloatDistribution
 from PIL import Image
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -23,7 +25,9 @@ from poolstudy.report import report
 from poolstudy.report.page import _edge
 from poolstudy.report.standing import Standing
 from poolstudy.search import Search
-from poolstudy.search.book import Book, Tried, read_book
+from poolstudy.search.book import Book, Range, Tried, read_book
+from poolstudy.search.importance import importances
+from poolstudy.search.plots import _kinds
 from poolstudy.tracking import FoundRun, Tracker
 
 EVIL = "<script>alert('x')</script>"
@@ -82,20 +86,33 @@ def test_the_best_so_far_rises_in_steps_and_never_falls() -> None:
 
 def test_winners_on_the_edge_are_called_out() -> None:
     trials = [
-        tried(0, "complete", 0.9, filters_1=64, dropout=0.0, learning_rate=0.01),
+        tried(0, "complete", 0.9, filters_1=64, dropout=0.005, learning_rate=0.01),
         tried(1, "complete", 0.8, filters_1=64, dropout=0.3, learning_rate=0.02),
         tried(2, "complete", 0.7, filters_1=48, dropout=0.0, learning_rate=0.01),
     ]
-    found = standing(*trials, filters_1=(16, 64), dropout=(0, 0.6), learning_rate=(0.001, 0.1))
+    found = standing(*trials, filters_1=Range(16, 64), dropout=Range(0, 0.6), learning_rate=Range(0.001, 0.1))
     filters, dropout = (_edge(one) for one in found.edges())
     assert filters == (
-        "filters_1: the best trial has 64, the upper end of 16 to 64; 2 of the best 3 lie there; a range that goes "
+        "filters_1: the best trial has 64, at the upper end of 16 to 64; 2 of the best 3 lie there; a range that goes "
         "higher may hold better ones."
     )
     assert dropout == (
-        "dropout: the best trial has 0, the lower end of 0 to 0.6; 2 of the best 3 lie there; nothing lies beyond."
+        "dropout: the best trial has 0.005, at the lower end of 0 to 0.6; 2 of the best 3 lie there; nothing lies "
+        "beyond."
     )
-    assert list(standing(filters_1=(16, 64)).edges()) == []
+    assert list(standing(filters_1=Range(16, 64)).edges()) == []
+
+
+@pytest.mark.parametrize(
+    ("rate", "upper"),
+    # A hundredth of two decades is a factor of 1.0471: 0.0001 to 0.00010471, and 0.0095499 to 0.01.
+    [(0.0001, False), (0.0001047, False), (0.0001048, None), (0.00019, None), (0.00954, None), (0.00956, True)],
+)
+def test_near_an_end_of_a_logarithmic_range_is_near_by_logarithms(rate: float, upper: bool | None) -> None:
+    found = standing(tried(0, "complete", 0.9, learning_rate=rate), learning_rate=Range(0.0001, 0.01, log=True))
+    assert [(one.value, one.upper) for one in found.edges()] == ([] if upper is None else [(rate, upper)])
+    for one in found.edges():
+        assert " end of 0.0001 to 0.01, by logarithms; 1 of the best 1 lie there" in _edge(one)
 
 
 def test_times_are_summed_as_far_as_the_books_know_them() -> None:
@@ -109,6 +126,34 @@ def test_times_are_summed_as_far_as_the_books_know_them() -> None:
     assert lost is not None
     assert (lost.training, lost.around) == (0, 30)
     assert standing().times() is None
+
+
+def book_of(duplicates: int) -> Book:
+    """Six configurations, of which a less dropout is the better and the rate matters a little; and the worst again."""
+    found = []
+    for number in range(6 + duplicates):
+        place = min(number, 5)
+        noted = {"duplicate_of": 5} if number > 5 else {}
+        found.append(
+            optuna.trial.create_trial(
+                value=1 - place / 10 + 0.01 * (place % 2),
+                params={"dropout": place / 10, "rate": float(place % 2)},
+                distributions={"dropout": FloatDistribution(0, 0.5), "rate": FloatDistribution(0, 1)},
+                user_attrs=noted,
+            )
+        )
+    tries = [tried(number, "complete" if number < 6 else "duplicate", one.value) for number, one in enumerate(found)]
+    return Book("s", True, tuple(tries), {}, tuple(found))
+
+
+def test_a_configuration_that_was_asked_for_again_counts_once() -> None:
+    once, again = book_of(0), book_of(18)
+    assert set(importances(once)) == {"PED-ANOVA", "fANOVA"}
+    assert importances(again) == importances(once)
+    (edf,) = (kind.draw(optuna.visualization) for kind in _kinds(again, []) if kind.name == "edf")
+    # The worst is one of six; with its duplicates it would be 19 of 24.
+    assert edf.data[0].y[0] == pytest.approx(1 / 6)
+    assert len(again.study.trials) == 24
 
 
 # Real studies whose training is played
@@ -236,6 +281,17 @@ def test_studies_of_which_there_is_little_to_say(
     own = re.sub(r"<(script|style).*?</\1>", "", text, flags=re.DOTALL)
     assert missing not in own
     assert present in own
+
+
+def test_a_book_knows_its_ranges(root: Path, play: Play) -> None:
+    play(
+        "ranges",
+        ["complete"],
+        "space.learning_rate={low: 0.001, high: 0.1, log: true}",
+        "space.dropout={low: 0, high: 0.5}",
+    )
+    ranges = read_book(root / "mlruns" / "optuna.db", "ranges").ranges
+    assert ranges == {"learning_rate": Range(0.001, 0.1, log=True), "dropout": Range(0, 0.5)}
 
 
 def test_a_study_that_is_not_there_is_refused(root: Path, whole: str) -> None:

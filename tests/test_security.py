@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from conftest import make_project
+from conftest import make_project, make_spec
 from damage import examined
 from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
 from rich.console import Console
 
+from poolstudy.claim import Claim, Reached, differences, judge, not_deterministic
 from poolstudy.compose import load_config
-from poolstudy.errors import ConfigurationError, StoreError, without_password
-from poolstudy.reproduce import reproduce
+from poolstudy.errors import ConfigurationError, DataError, StoreError, without_password
+from poolstudy.reproduce import Outcome, print_outcome, reproduce
 from poolstudy.show import show_run
 from poolstudy.tracking import Tracker, find_run, readable
 from poolstudy.ui import _settings
@@ -114,7 +115,27 @@ def test_a_password_is_neither_kept_nor_said(project: Path, monkeypatch: pytest.
     with pytest.raises(StoreError) as caught:
         find_run(SECRET, "best")
     assert "hunter2" not in str(caught.value)
-    assert without_password("no http://a:b@c/d but sqlite:////e@f/g.db") == "no http://c/d but sqlite:////e@f/g.db"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("no http://a:b@c/d but sqlite:////e@f/g.db", "no http://c/d but sqlite:////e@f/g.db"),
+        ("postgresql://u:pa/ss@host/db is away", "postgresql://host/db is away"),
+        ("postgresql+psycopg://u:12/34@host:5432/db", "postgresql+psycopg://host:5432/db"),
+        ("mysql://u@corp:p@/ss@host/db", "mysql://host/db"),
+        ("postgresql://:pa/ss@host/db", "postgresql://host/db"),
+        ("https://u:p@ss@host/a@b", "https://host/a@b"),
+        ("http://u:pa/ss@host/x", "http://host/x"),
+        ("http://host:5000/#/a@b", "http://host:5000/#/a@b"),
+        ("http://[::1]:5000/a@b", "http://[::1]:5000/a@b"),
+        ("http://host/a:b@c and mail a@b.c", "http://host/a:b@c and mail a@b.c"),
+        ("postgresql://host:5432/db and u@host", "postgresql://host:5432/db and u@host"),
+        ("sqlite:///mlruns/a:b@c.db", "sqlite:///mlruns/a:b@c.db"),
+    ],
+)
+def test_an_address_is_shown_without_name_and_password_and_otherwise_as_it_is(said: str, shown: str) -> None:
+    assert without_password(said) == shown
 
 
 # Strangers' stores
@@ -268,6 +289,33 @@ def test_a_model_that_would_run_code_is_refused(tmp_path: Path) -> None:
     model.save(tmp_path / "model.keras")
     with pytest.raises(ValueError, match="safe_mode"):
         keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+
+
+def test_a_frozen_claim_of_a_stranger_sends_nothing_to_the_terminal(project: Path) -> None:
+    spec = make_spec()
+    reached = Reached(failure="\x1b[2J")
+    source = {"format": "digits", "name": "digits", "image_shape": (8, 8, 1), "class_names": ("0", "1")}
+    environment = {"threads": 1, "device": "GPU\x1b[31m", "machine": "\x1b[2J"}
+    claim = Claim.model_validate(
+        {"run_id": RUN, "name": "\x1b[31mred", "spec": spec, "reached": reached, "source": source}
+        | {"environment": environment}
+    )
+    (project / "best.json").write_text(claim.sealed())
+    out = io.StringIO()
+    console = Console(file=out, width=200)
+    # scikit-learn's digits have ten classes: it is refused before anything is trained, but its name has been said.
+    with pytest.raises(DataError):
+        reproduce("best.json", project, console)
+    verdict = judge(
+        reached, Reached(), differences(environment, {"machine": "x"}), not_deterministic(spec, ("GPU\x1b",))
+    )
+    print_outcome(Outcome(verdict, claim, Reached(), RUN), console)
+    said = out.getvalue()
+    assert "Reproducing \\x1b[31mred of study s" in said
+    assert "the failure: none, was \\x1b[2J" in said
+    assert "machine is x, was \\x1b[2J" in said
+    assert "the cross-entropy on GPU\\x1b" in said
+    assert "\x1b" not in said
 
 
 def test_a_frozen_claim_of_a_stranger_names_no_path(project: Path) -> None:

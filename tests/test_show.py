@@ -10,6 +10,7 @@ import pytest
 from conftest import REPOSITORY, Command, make_result, make_spec
 from rich.console import Console
 
+from poolstudy.records import TrialSpec
 from poolstudy.show import show_run
 from poolstudy.tracking import Tracker, find_run
 
@@ -174,6 +175,61 @@ def test_a_study_is_told_by_its_settings_its_trials_and_its_best(root: Path, tra
     assert "  runs    2 complete, 1 pruned, 1 running" in lines
     assert "  best    trial-0003, best_val_loss 0.7500" in lines
     assert f"  {best}" in lines
+
+
+def run_with(tracker: Tracker, folder: Path, spec: TrialSpec | None = None, **files: str) -> str:
+    """A complete run of slot 7 with these files, by their names without ".json" and ".csv"."""
+    run_id = tracker.open_trial(spec or make_spec(), "trial-0007", 0)
+    for name, text in files.items():
+        (folder / f"{name}.{'csv' if name == 'layers' else 'json'}").write_text(text)
+    tracker.log_files(run_id, folder)
+    tracker.close_trial(run_id, "complete", result=RESULT)
+    return run_id
+
+
+def test_files_that_hold_terminal_codes_are_told_without_them(root: Path, tracker: Tracker, tmp_path: Path) -> None:
+    spec = make_spec()
+    spec = spec.model_copy(update={"data": spec.data.model_copy(update={"digest": "\x1b[2Jd"})})
+    environment = '{"device": "\\u001b[31mCPU", "packages": {"keras": "\\u001b[2J"}}'
+    run_id = run_with(tracker, tmp_path, spec, environment=environment)
+    text = "\n".join(shown(root, run_id, 200))  # which asserts that there is no escape character
+    assert "data      tiny (\\x1b[2Jd)" in text
+    assert "keras \\x1b[2J" in text
+    assert "device    \\x1b[31mCPU, None thread(s)" in text
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        "no JSON",
+        "[]",
+        "3",
+        '{"code": []}',
+        '{"code": {"commit": 3}}',
+        '{"packages": [1]}',
+        '{"code": {"source_digest": null}}',
+    ],
+)
+def test_an_environment_that_is_none_is_called_damaged(
+    root: Path, tracker: Tracker, tmp_path: Path, environment: str
+) -> None:
+    lines = shown(root, run_with(tracker, tmp_path, environment=environment))
+    assert lines[lines.index("Computed with") + 1] == "  environment.json  damaged"
+
+
+@pytest.mark.parametrize(
+    "layers", ["layer,weight\nconv_1,kernel\n", LAYERS + "conv_2,kernel\n", LAYERS + "a,b,c,d,e,f,g\n"]
+)
+def test_layers_that_are_none_are_called_damaged(root: Path, tracker: Tracker, tmp_path: Path, layers: str) -> None:
+    lines = shown(root, run_with(tracker, tmp_path, layers=layers))
+    assert lines[lines.index("Layers") + 1] == "  layers.csv is damaged"
+
+
+def test_a_best_run_without_metrics_is_told_by_its_name(root: Path, tracker: Tracker) -> None:
+    study = Tracker(tracker.uri, "mlruns/artifacts", "bare", root)
+    run_id = study.open_study({"objective": "best_val_accuracy"}, {})
+    study.close_trial(study.open_trial(make_spec(slot=1), "trial-0001", 0), "complete")
+    assert "  best    trial-0001" in shown(root, run_id)
 
 
 @pytest.mark.slow

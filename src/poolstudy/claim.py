@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from poolstudy.errors import ClaimBroken, one_line
 from poolstudy.records import (
@@ -18,7 +18,7 @@ from poolstudy.records import (
     leaves,
 )
 from poolstudy.sources import DigitsData, IdxData
-from poolstudy.space import Frozen
+from poolstudy.space import Frozen, HyperParameters
 
 METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 LOSS_TOLERANCE = 0.05
@@ -69,6 +69,15 @@ class Claim(Frozen):
     reached: Reached
     source: Annotated[IdxData | DigitsData, Field(discriminator="format")]
     environment: dict[str, Any]
+
+    @field_validator("environment")
+    @classmethod
+    def _threads_can_be_started(cls, environment: dict[str, Any]) -> dict[str, Any]:
+        """It may be a stranger's, and it is done: as many as a study may be given."""
+        threads = environment.get("threads", 1)
+        if type(threads) is not int or not 1 <= threads <= 1024:
+            raise ValueError(f"threads is {threads!r}, not a whole number from 1 to 1024")
+        return environment
 
     @property
     def threads(self) -> int:
@@ -157,25 +166,34 @@ def judge(
     )
 
 
-def not_deterministic(spec: TrialSpec, devices: Iterable[str]) -> tuple[str, ...]:
+def not_deterministic(spec: TrialSpec, devices: Iterable[str], threads: int = 1) -> tuple[str, ...]:
     """What TensorFlow may add up in another order each time, unless training.deterministic asks it not to.
 
-    On the CPU a trial has one thread, and nothing is left open. On a GPU it is what NVIDIA's "Status of GPU-Determinism
-    in TensorFlow" (NVIDIA/framework-reproducibility) lists, as far as a trial computes it; average pooling is not.
+    On the CPU it is what several threads share; one thread leaves nothing open. On a GPU it is what NVIDIA's "Status of
+    GPU-Determinism in TensorFlow" (NVIDIA/framework-reproducibility) lists, as far as a trial computes it; average
+    pooling is not.
 
     Args:
         devices: that the runs trained on, as "GPU:0".
+        threads: the most that an operation of either had.
     """
-    on = sorted({device for device in devices if device.startswith("GPU")})
-    if spec.training.deterministic or not on:
+    if spec.training.deterministic:
         return ()
-    network = spec.hyperparameters
+    on = ", ".join(sorted({device for device in devices if device.startswith("GPU")}))
+    found = [f"{one} on {on}" for one in _loose_on_gpus(spec.hyperparameters)] if on else []
+    if threads > 1:
+        found.append(f"sums that up to {threads} threads share on the CPU")
+    return tuple(found)
+
+
+def _loose_on_gpus(network: HyperParameters) -> Iterator[str]:
     convolutions = ", ".join(f"conv_{number}" for number, _ in enumerate(network.filters, start=1))
-    found = [f"the choice of cuDNN's algorithms for {convolutions}, and their gradients", "the gradients of the biases"]
+    yield f"the choice of cuDNN's algorithms for {convolutions}, and their gradients"
+    yield "the gradients of the biases"
     if network.pooling == "max":
-        found.append("the gradient of max pooling")
-    found += ["the cross-entropy", "sums that XLA compiles"]
-    return tuple(f"{one} on {', '.join(on)}" for one in found)
+        yield "the gradient of max pooling"
+    yield "the cross-entropy"
+    yield "sums that XLA compiles"
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Difference, ...]:
@@ -224,7 +242,7 @@ def _near(then: Reached, now: Reached) -> bool:
 
 
 def _best(reached: Reached) -> EpochRecord:
-    return reached.history[best_epoch(reached.history) - 1]
+    return next(record for record in reached.history if record.epoch == reached.best_epoch)
 
 
 def _texts(tree: Mapping[str, Any]) -> dict[str, str]:

@@ -23,7 +23,7 @@ _RUN_HELP = "a run's ID, its first 4 or more digits, or `best` of the latest stu
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code: 0 done, 1 no, 2 bad usage, 3 something is missing."""
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     try:
         return int(options.command(options))
     except PoolstudyError as error:
@@ -32,6 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("poolstudy: interrupted", file=sys.stderr)
         return 130
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a command; overrides may also stand after an option, where argparse alone leaves them over."""
+    parser = _parser()
+    options, left = parser.parse_known_args(arguments)
+    if left and ("overrides" not in options or any(one.startswith("-") for one in left)):
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    if left:
+        options.overrides = [*options.overrides, *left]
+    return options
 
 
 class _Parser(argparse.ArgumentParser):
@@ -115,20 +126,26 @@ def _threads(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is no number of threads: from 1 to 1024")
 
 
+def _say(*lines: str) -> None:
+    """Prints lines that are to be copied whole, whatever they hold."""
+    from poolstudy.terminal import stdout_console
+
+    stdout_console().print(*lines, sep="\n", soft_wrap=True)
+
+
 def _run(options: argparse.Namespace) -> int:
     """Trains the trials of a study; run again, it goes on where it stopped."""
-    from rich.console import Console
-
     from poolstudy.compose import find_root, load_config
+    from poolstudy.terminal import stdout_console
 
     root = find_root(Path.cwd())
     config = load_config(options.experiment, options.overrides, root)
     from poolstudy.study import run_study
 
-    console = Console(highlight=False)
+    console = stdout_console()
     outcome = run_study(config, root, console, quiet=options.quiet)
     if options.quiet:
-        print(outcome.ended[0].run_id if outcome.ended else "")
+        print(_best_run(outcome))
         return 128 + outcome.interrupted if outcome.interrupted else 0
     _print_outcome(console, config, outcome)
     if outcome.interrupted:
@@ -146,9 +163,14 @@ def _print_outcome(console: "Console", config: "StudyConfig", outcome: "Outcome"
     console.print(leaderboard(outcome.ended[:5], config.study.objective.metric))
     if outcome.exhausted:
         console.print(f"The space holds no other configuration: ended with {len(outcome.ended)} trials.")
-    if outcome.ended:
-        console.print(f"Best run: {outcome.ended[0].run_id}", soft_wrap=True)
+    best = _best_run(outcome)
+    console.print(f"Best run: {best}" if best else "No best run: no complete trial has a run.", soft_wrap=True)
     console.print(f"See the trials side by side: make ui, then {outcome.dashboard}", soft_wrap=True)
+
+
+def _best_run(outcome: "Outcome") -> str:
+    """The run of the best complete trial, as `show best` finds it; empty where there is none."""
+    return next((one.run_id for one in outcome.ended if one.state == "complete" and one.run_id), "")
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -188,7 +210,7 @@ def _freeze(options: argparse.Namespace) -> int:
     from poolstudy.reproduce import freeze
 
     path = os.path.relpath(freeze(options.run, find_root(Path.cwd())))
-    print(f"{path}\nReproduce it anywhere: poolstudy reproduce {path}")
+    _say(path, f"Reproduce it anywhere: poolstudy reproduce {path}")
     return 0
 
 
@@ -222,7 +244,7 @@ def _compare(options: argparse.Namespace) -> int:
     made = compare(options.runs, find_root(Path.cwd()))
     for note in made.notes:
         print(f"poolstudy: {note}", file=sys.stderr)
-    print(f"{os.path.relpath(made.page)}\n{os.path.relpath(made.picture)}\nand as compare/ of run {made.run_id}")
+    _say(os.path.relpath(made.page), os.path.relpath(made.picture), f"and as compare/ of run {made.run_id}")
     return 0
 
 
@@ -232,7 +254,7 @@ def _report(options: argparse.Namespace) -> int:
     from poolstudy.report import report
 
     made = report(options.study, find_root(Path.cwd()))
-    print(f"{os.path.relpath(made.page)}\n{os.path.relpath(made.table)}\nand as report/ of run {made.run_id}")
+    _say(os.path.relpath(made.page), os.path.relpath(made.table), f"and as report/ of run {made.run_id}")
     return 0
 
 
@@ -244,10 +266,10 @@ def _ui(options: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server ends with us either way
     with serving(find_root(Path.cwd()), options.study, options.port) as link:
-        print(link)
+        _say(link)
         if LOCAL_NAME in link:
-            print(f"If the browser finds no {LOCAL_NAME}, put {HOST} in its place.")
-        print("Ctrl-C ends it.", flush=True)
+            _say(f"If the browser finds no {LOCAL_NAME}, put {HOST} in its place.")
+        _say("Ctrl-C ends it.")
         open_browser(link)
         try:
             threading.Event().wait()

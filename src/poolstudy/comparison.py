@@ -151,7 +151,14 @@ def comparable(entries: Sequence[Entry]) -> list[int]:
     if not answering:
         return []
     leader = entries[answering[0]]
-    return [index for index in answering if entries[index].images == leader.images]
+    return [index for index in answering if _alike(entries[index], leader)]
+
+
+def _alike(one: Entry, other: Entry) -> bool:
+    """Whether both have answers to the same images, for as many classes."""
+    if one.probabilities is None or other.probabilities is None:
+        return False
+    return one.images == other.images and one.probabilities.shape == other.probabilities.shape
 
 
 # Scales

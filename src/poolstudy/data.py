@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import os
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,7 +160,7 @@ def _idx_pair(section: IdxData, root: Path, progress: Progress) -> tuple[Bytes, 
     files = section.images, section.labels
     folder = find_folder(section, root)
     if folder is None:
-        folder = resolved(section.search[0] if section.search else f"data/{section.name}", root)
+        folder = next(_searched(section, root), resolved(f"data/{section.name}", root))
         download(section, folder, progress)
     images, labels = (_read_idx(folder / entry.file, entry) for entry in files)
     if images.ndim == 3:
@@ -173,7 +174,7 @@ def find_folder(section: IdxData, root: Path) -> Path | None:
     A folder that was named (data.path, POOLSTUDY_DATA) must hold them; of those of `search` the first that does.
 
     Raises:
-        DataError: one that was named does not.
+        DataError: one that was named does not, or is no folder of this machine.
     """
     for source, name in (("data.path", section.path), ("POOLSTUDY_DATA", os.environ.get("POOLSTUDY_DATA"))):
         if name:
@@ -182,15 +183,32 @@ def find_folder(section: IdxData, root: Path) -> Path | None:
                 if not (folder / entry.file).is_file():
                     raise DataError(f"no {entry.file} in {folder}", f"it there, from {source}", f"correct {source}")
             return folder
-    for name in section.search:
-        folder = resolved(name, root)
+    for folder in _searched(section, root):
         if all((folder / entry.file).is_file() for entry in (section.images, section.labels)):
             return folder
     return None
 
 
+def _searched(section: IdxData, root: Path) -> Iterator[Path]:
+    """The folders of `search`; one in the home folder of somebody who has none here is no place to look."""
+    for name in section.search:
+        try:
+            folder = resolved(name, root)
+        except DataError:
+            continue
+        yield folder
+
+
 def resolved(name: str, root: Path) -> Path:
-    return (root / Path(name).expanduser()).resolve()
+    """The folder of that name, relative to the project's where it is relative.
+
+    Raises:
+        DataError: it lies in the home folder (~) of somebody who has none here, or is a link to itself.
+    """
+    try:
+        return (root / Path(name).expanduser()).resolve()
+    except RuntimeError as error:
+        raise DataError(f"{name}: {str(error).rstrip('.')}", "a folder of this machine", "name it in full") from None
 
 
 def _read_idx(path: Path, entry: DataFile) -> Bytes:

@@ -36,9 +36,16 @@ def cause(error: BaseException, limit: int = 200) -> str:
     return one_line(error, limit) or type(error).__name__
 
 
+_NAME_AND_PASSWORD = re.compile(
+    r"(?<!http)(?<!https)://[^/\s:[]*:\S*@"  # of a database: as SQLAlchemy reads it, the password may hold "/"
+    r"|://[^/\s]*@"  # of anything else: before the first "/"
+    r"|://[^/\s:[]*:(?!\d*/)\S*@"  # a password with "/" where none may be; digits and a "/" are a port
+)
+
+
 def without_password(uri: str) -> str:
     """An address without the name and password that it may hold, to be shown or kept."""
-    return re.sub(r"://[^/@\s]*@", "://", uri)
+    return _NAME_AND_PASSWORD.sub("://", uri)
 
 
 def printable(text: str, limit: int = 10_000) -> str:

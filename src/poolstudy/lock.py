@@ -44,16 +44,18 @@ def holder(folder: Path, study: str) -> str | None:
     """Who holds a study now, as "process 7"; None where none does. Nothing is written.
 
     Raises:
-        OSError: the folder cannot be read.
+        StoreError: the lock cannot be tried, as in a folder that is read-only or another user's.
     """
     lock = folder / f"{study}.lock"
-    if not lock.exists():
-        return None
     try:
+        if not lock.exists():
+            return None
         with FileLock(lock, timeout=0):
             return None
     except Timeout:
         return _named(folder / f"{study}.pid")
+    except OSError as error:
+        raise StoreError(f"{lock}: {error.strerror}", "a lock that can be tried", "mend its permissions") from None
 
 
 @contextlib.contextmanager
@@ -69,13 +71,14 @@ def study_lock(folder: Path, study: str) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
+        named.write_text(f"{os.getpid()}\n")
     except Timeout:
         found = f"study {study} is being run by {_named(named)}"
         raise StudyBusy(found, "one at a time", "wait for it, or choose another study.name") from None
     except OSError as error:
+        lock.release()
         raise StoreError(f"{folder}: {error.strerror}", "a folder that can be written", "mend it") from None
     try:
-        named.write_text(f"{os.getpid()}\n")
         yield
     finally:
         lock.release()

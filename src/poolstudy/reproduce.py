@@ -21,7 +21,16 @@ from poolstudy.compose import load_tracking
 from poolstudy.config import TrackingSection
 from poolstudy.data import load_search_data, resolved
 from poolstudy.devices import find_gpus, hardware
-from poolstudy.errors import ClaimBroken, ConfigurationError, RunNotFound, StoreError, TrialLost, one_line
+from poolstudy.errors import (
+    ClaimBroken,
+    ConfigurationError,
+    DataError,
+    RunNotFound,
+    StoreError,
+    TrialLost,
+    one_line,
+    printable,
+)
 from poolstudy.execution import EpochEnded, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
 from poolstudy.files import replacing, writable
@@ -62,7 +71,7 @@ def reproduce(
     tracking = load_tracking(root)
     claim = read_claim(which, root, tracking)
     what = f"{claim.name} of study {claim.spec.study}, {claim.spec.hyperparameters.title()}, run {claim.run_id}"
-    console.print(f"Reproducing {what}", soft_wrap=True, markup=False)
+    console.print(f"Reproducing {printable(what)}", soft_wrap=True, markup=False)
     with DownloadProgress(console) as progress:
         found = load_search_data(_source(claim, root, data), root, progress)
     log = root / "mlruns" / "logs" / "reproduce.log"
@@ -90,7 +99,7 @@ def reproduce(
                     reached = _trained(engine, task, claim, lambda one: _log(tracker, run_id, one, claim, console))
                     now = json.loads((folder / "files" / "environment.json").read_text())
                     now.pop("data_source")  # where the data lay does not matter: what they are has been compared
-                    loose = not_deterministic(claim.spec, (claim.device, device.name))
+                    loose = not_deterministic(claim.spec, (claim.device, device.name), max(claim.threads, threads))
                     verdict = judge(claim.reached, reached, differences(claim.environment, now), loose)
                 outcome = Outcome(verdict, claim, reached, run_id)
                 close(outcome)
@@ -153,7 +162,7 @@ def claim_of(run: FoundRun) -> Claim:
             source=content.pop("data_source"),
             environment=content,
         )
-    except (ValueError, KeyError, AttributeError, ValidationError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, ValidationError) as error:
         reason = one_line(error)
         raise ClaimBroken(f"environment.json of run {run.run_id}: {reason}", "it as written", "restore it") from None
     return claim
@@ -211,9 +220,16 @@ def _source(claim: Claim, root: Path, data: Path | None) -> IdxData | DigitsData
     source = claim.source
     if source.format == "digits":
         return source
-    there = source.path if source.path and resolved(source.path, root).is_dir() else None
+    there = source.path if source.path and _is_here(source.path, root) else None
     search = (f"data/{source.name}", *source.search)
     return source.model_copy(update={"path": str(data) if data else there, "search": search})
+
+
+def _is_here(folder: str, root: Path) -> bool:
+    try:
+        return resolved(folder, root).is_dir()
+    except DataError:
+        return False
 
 
 # Training it again
@@ -310,7 +326,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         if lines:
             console.print(title)
             for line in lines[:_SAID]:
-                console.print(f"  {line}", soft_wrap=True, markup=False)
+                console.print(f"  {printable(line)}", soft_wrap=True, markup=False)
             if len(lines) > _SAID:
                 console.print(f"  and {len(lines) - _SAID} more, in comparison.json")
     said = Text.assemble((verdict.word, _STYLES[verdict.word]), f": {_MEANINGS[verdict.word]}")

@@ -6,6 +6,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -46,7 +47,10 @@ def show_run(text: str, root: Path, console: Console) -> None:
     with readable(uri):
         blocks = list(_page(run, server, console))
     for block in blocks:
-        console.print(block, soft_wrap=isinstance(block, str))
+        if isinstance(block, str):
+            console.print(printable(block), soft_wrap=True)
+        else:
+            console.print(block)
 
 
 def _page(run: FoundRun, server: str, console: Console) -> Iterator[Block]:
@@ -91,7 +95,8 @@ def _study(run: FoundRun) -> Iterator[Block]:
     rows = [("trials", f"{counts['complete'] + counts['pruned']} done"), ("runs", runs or "none yet")]
     if best := run.best():
         metric = run.objective()
-        rows.append(("best", f"{best.name}, {metric} {best.metrics[metric]:.4f}"))
+        reached = f", {metric} {best.metrics[metric]:.4f}" if metric in best.metrics else ""
+        rows.append(("best", f"{best.name}{reached}"))
     yield from _section("Trials", _pairs(rows))
     if best:
         yield f"  {best.run_id}"
@@ -126,17 +131,18 @@ def _trial(run: FoundRun, console: Console) -> Iterator[Block]:
     if original := run.tags.get("poolstudy.reproduces"):
         yield f"  reproduces run {original}: {run.tags.get('poolstudy.verdict', 'no verdict')}"
     if text := run.text("environment.json"):
-        told = ((name, printable(value)) for name, value in _environment(text))
-        yield from _section("Computed with", _pairs(told))
+        yield from _section("Computed with", _pairs(_environment(text)))
 
 
-def _environment(text: str) -> Iterator[tuple[str, str]]:
+def _environment(text: str) -> list[tuple[str, str]]:
     """The main points of an environment.json."""
     try:
-        found = json.loads(text)
-    except ValueError:
-        yield "environment.json", "damaged"
-        return
+        return list(_computed_with(json.loads(text)))
+    except (ValueError, TypeError, KeyError, AttributeError):  # no JSON, or not what a trial writes
+        return [("environment.json", "damaged")]
+
+
+def _computed_with(found: Any) -> Iterator[tuple[str, str]]:
     code, packages = found.get("code", {}), found.get("packages", {})
     commit = f"commit {code['commit'][:12]}{', changed' if code.get('dirty') else ''}, " if code.get("commit") else ""
     yield "code", f"{commit}source {code.get('source_digest', 'unknown')[:16]}"
@@ -185,18 +191,24 @@ def _bar(share: float, width: int, console: Console) -> str:
 
 
 def _layers(rows: Sequence[Mapping[str, str]], console: Console) -> Block:
+    try:
+        told = [_layer(row, console) for row in rows]
+    except (KeyError, TypeError, ValueError):  # it lacks a column, a cell, or a number in one
+        return Text("layers.csv is damaged")
     wide = console.width >= _WIDE
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in ("weight", "shape", "untrained", "trained") if wide else ("weight", "untrained,\nthen trained"):
         table.add_column(heading, overflow="fold")
-    for row in rows:
-        weight, shape = (
-            printable(f"{row['layer']}/{row['weight']}"),
-            printable(row["shape"]).strip("(),").replace(", ", "x"),
-        )
-        before, after = (_spread(row, when, console) for when in ("untrained", "trained"))
+    for weight, shape, before, after in told:
         table.add_row(*((weight, shape, before, after) if wide else (f"{weight}\n  {shape}", f"{before}\n{after}")))
     return table
+
+
+def _layer(row: Mapping[str, str], console: Console) -> tuple[str, str, str, str]:
+    """A weight's name, its shape, and how its values spread before and after the training."""
+    name, shape = printable(f"{row['layer']}/{row['weight']}"), printable(row["shape"])
+    before, after = (_spread(row, when, console) for when in ("untrained", "trained"))
+    return name, shape.strip("(),").replace(", ", "x"), before, after
 
 
 def _spread(row: Mapping[str, str], when: str, console: Console) -> str:
@@ -224,7 +236,8 @@ def _pairs(rows: Iterable[tuple[str, str]], pooling: str | None = None) -> Block
     table.add_column(overflow="fold")
     colours = {str(kind): colour for kind, colour in COLOURS.items()}
     for name, value in rows:
-        table.add_row(name, Text(value, colours.get(pooling or "", "") if name in ("network", "params") else ""))
+        style = colours.get(pooling or "", "") if name in ("network", "params") else ""
+        table.add_row(name, Text(printable(value), style))
     return table
 
 

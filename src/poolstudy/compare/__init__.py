@@ -9,7 +9,7 @@ from pathlib import Path
 from poolstudy import chatter
 from poolstudy.comparison import Comparison
 from poolstudy.compose import load_tracking
-from poolstudy.errors import ConfigurationError, RunNotFound
+from poolstudy.errors import ConfigurationError, RunNotFound, StoreError
 from poolstudy.files import replacing, writable
 from poolstudy.tracking import FoundRun, attach, find_run, readable, resolved_uri, study_run
 
@@ -31,8 +31,10 @@ class Compared:
 def compare(which: Sequence[str], root: Path) -> Compared:
     """Compares runs; the page and the picture go to mlruns/comparisons/ and to the study of the first run.
 
+    Where that study was never run here, as of the reproduction of a best.json, they go to the first run itself.
+
     Args:
-        which: runs, as `find_run` takes them; the first is what the others are held against. None: the best five of
+        which: runs, as `find_run` takes them; the first is what the others are held against. Empty: the best five of
             the latest study.
         root: the project's folder.
 
@@ -49,9 +51,16 @@ def compare(which: Sequence[str], root: Path) -> Compared:
         chatter.keep_in(log)
         comparison = _read(runs, notes, root, Path(folder))
         paths = _written(comparison, root / "mlruns" / "comparisons", _name(runs))
-        study = study_run(uri, runs[0].study)
-    attach(study, paths, "compare")
-    return Compared(paths[0], paths[1], study.run_id, tuple(notes))
+        keeper = _keeper(uri, runs[0])
+    attach(keeper, paths, "compare")
+    return Compared(paths[0], paths[1], keeper.run_id, tuple(notes))
+
+
+def _keeper(uri: str, first: FoundRun) -> FoundRun:
+    try:
+        return study_run(uri, first.study)
+    except StoreError:  # it has no run of its own; of a store that fails `attach` tells as well
+        return first
 
 
 def _runs(uri: str, which: Sequence[str]) -> tuple[list[FoundRun], list[str]]:

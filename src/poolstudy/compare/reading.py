@@ -166,14 +166,16 @@ def _same(data: SearchData, identity: DataIdentity) -> bool:
 
 
 def told_apart(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries, with a note where one was validated on other images than those that are compared by image."""
+    """The entries, with a note where the answers of one cannot be compared with the others', image by image."""
     peers = comparable(entries)
 
     def told(index: int, entry: Entry) -> Entry:
         if index in peers or entry.probabilities is None:
             return entry
-        note = f"validated on other images than {entries[peers[0]].name}: not compared image by image"
-        return replace(entry, notes=(*entry.notes, note))
+        leader = entries[peers[0]]
+        same = entry.images == leader.images
+        why = "has answers of another shape than" if same else "validated on other images than"
+        return replace(entry, notes=(*entry.notes, f"{why} {leader.name}: not compared image by image"))
 
     return [told(index, entry) for index, entry in enumerate(entries)]
 

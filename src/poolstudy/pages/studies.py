@@ -48,13 +48,11 @@ def strips(groups: Mapping[str, Sequence[float]]) -> Markup:
     return svg(frame, iter(drawn), f"{len(values)} trials in {len(groups)} groups", "large")
 
 
-def bars(
-    values: Mapping[str, float], kinds: Mapping[str, str] | None = None
-) -> Iterator[tuple[str, float, float, str]]:
-    """Names with their values, the length of their bars in percent of the longest, and their kinds."""
+def bars(values: Mapping[str, float]) -> Iterator[tuple[str, float, float]]:
+    """Names with their values, and the length of their bars in percent of the longest."""
     longest = max(values.values(), default=0) or 1
     for name, value in values.items():
-        yield name, value, 100 * value / longest, (kinds or {}).get(name, "neutral")
+        yield name, value, 100 * value / longest
 
 
 def median(values: Sequence[float]) -> float:

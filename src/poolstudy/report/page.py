@@ -153,7 +153,8 @@ def _history(standing: Standing) -> Markup | None:
 
 def _edge(edge: Edge) -> str:
     end, beyond = ("upper", "higher") if edge.upper else ("lower", "lower")
-    where = f"{edge.name}: the best trial has {edge.value:g}, the {end} end of {edge.low:g} to {edge.high:g}"
+    span = f"{edge.range.low:g} to {edge.range.high:g}{', by logarithms' if edge.range.log else ''}"
+    where = f"{edge.name}: the best trial has {edge.value:g}, at the {end} end of {span}"
     many = f"{edge.best} of the best {edge.of} lie there"
     advice = "nothing lies beyond" if edge.final else f"a range that goes {beyond} may hold better ones"
     return f"{where}; {many}; {advice}."
@@ -184,7 +185,7 @@ def _times(standing: Standing) -> dict[str, object] | None:
         "processes that start, networks that are built and saved; all of what was lost or failed",
     )
     bars = [
-        (name, seconds(value), length, kind, said)
-        for (name, value, length, kind), said in zip(studies.bars(parts), about, strict=True)
+        (name, seconds(value), length, said)
+        for (name, value, length), said in zip(studies.bars(parts), about, strict=True)
     ]
     return {"bars": bars, "whole": seconds(times.whole), "at_once": f"{times.at_once:.1f}"}

@@ -1,11 +1,12 @@
 """How a study stands: both books read together, counted and timed."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from poolstudy.search.book import Book, Tried
+from poolstudy.search.book import Book, Range, Tried
 from poolstudy.tracking import FoundRun
 
 _BEST = 5  # whose settings are looked at for edges
@@ -19,21 +20,19 @@ class Edge:
     """A dimension whose winner lies at an end of its range.
 
     Attributes:
+        value: the winner's own.
+        upper: whether the end is the upper one.
         best: how many of the best trials lie there, `of` so many.
         final: nothing could lie beyond.
     """
 
     name: str
     value: float
-    low: float
-    high: float
+    range: Range
+    upper: bool
     best: int
     of: int
     final: bool
-
-    @property
-    def upper(self) -> bool:
-        return self.value == self.high
 
 
 @dataclass(frozen=True)
@@ -108,13 +107,14 @@ class Standing:
     def edges(self) -> Iterator[Edge]:
         """Where the winner lies at the end of a range; of a range in which it could lie elsewhere."""
         best = self.ranked[:_BEST]
-        for name, (low, high) in self.book.ranges.items():
-            if not best or name not in best[0].settings or low >= high:
+        for name, span in self.book.ranges.items():
+            if not best or name not in best[0].settings or span.low >= span.high:
                 continue
-            value = _end(float(best[0].settings[name]), low, high)
-            if value is not None:
-                same = sum(_end(float(one.settings[name]), low, high) == value for one in best if name in one.settings)
-                yield Edge(name, value, low, high, same, len(best), _NO_FURTHER.get(name) == value)
+            value = float(best[0].settings[name])
+            end = _end(value, span)
+            if end is not None:
+                same = sum(_end(float(one.settings[name]), span) == end for one in best if name in one.settings)
+                yield Edge(name, value, span, end == span.high, same, len(best), _NO_FURTHER.get(name) == end)
 
     def times(self) -> Times | None:
         """Where the time went; None where nothing has ended."""
@@ -131,7 +131,8 @@ class Standing:
         return Times(training, around, whole.total_seconds())
 
 
-def _end(value: float, low: float, high: float) -> float | None:
-    """The end of the range that a value lies at, within a hundredth of the range."""
+def _end(value: float, span: Range) -> float | None:
+    """The end of the range that a value lies at, within a hundredth of the range as it is sampled."""
+    low, high, at = (math.log(one) if span.log else one for one in (span.low, span.high, value))
     near = _ONE_PERCENT * (high - low)
-    return low if value - low <= near else high if high - value <= near else None
+    return span.low if at - low <= near else span.high if high - at <= near else None

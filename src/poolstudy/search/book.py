@@ -1,12 +1,12 @@
 """The first book, to be read: what was tried, in what order, and what came of it. Nothing here changes a study."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
@@ -85,13 +85,21 @@ class TriedAttempt(Tried):
         return not self.open and self.state in SETTLED
 
 
+class Range(NamedTuple):
+    """The values of a dimension that is a range: its ends, and whether it is sampled by logarithms."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
 @dataclass(frozen=True)
 class Book:
     """A study as Optuna has it.
 
     Attributes:
         tried: every trial, in the order in which they were asked for.
-        ranges: of each dimension that is a range, its ends.
+        ranges: of each dimension that is one.
         trials: the same as Optuna's own.
         tracking_uri: where its runs are, as its configuration says.
     """
@@ -99,7 +107,7 @@ class Book:
     name: str
     maximize: bool
     tried: tuple[Tried, ...]
-    ranges: Mapping[str, tuple[float, float]]
+    ranges: Mapping[str, Range]
     trials: tuple[FrozenTrial, ...] = field(repr=False, compare=False)
     tracking_uri: str | None = None
 
@@ -120,8 +128,16 @@ class Book:
     @cached_property
     def study(self) -> optuna.Study:
         """The same in memory, for Optuna's own functions; with the attributes only that a plot is to tell of each."""
+        return self._in_memory(self.trials)
+
+    @cached_property
+    def study_of_attempts(self) -> optuna.Study:
+        """The same without duplicates, for what counts trials; its trials have other numbers."""
+        return self._in_memory([trial for trial in self.trials if "duplicate_of" not in trial.user_attrs])
+
+    def _in_memory(self, trials: Iterable[FrozenTrial]) -> optuna.Study:
         copy = optuna.create_study(study_name=self.name, direction="maximize" if self.maximize else "minimize")
-        for trial in self.trials:
+        for trial in trials:
             own = deepcopy(trial)
             own.user_attrs = {key: value for key, value in trial.user_attrs.items() if key != "ledger"}
             copy.add_trial(own)
@@ -194,10 +210,10 @@ def _tried(trial: FrozenTrial, run_id: str, data: DataIdentity | None) -> Tried:
     return Tried(name="", state="duplicate" if "duplicate_of" in noted else state_of(trial), **common)
 
 
-def _ranges(trials: list[FrozenTrial]) -> dict[str, tuple[float, float]]:
-    found: dict[str, tuple[float, float]] = {}
+def _ranges(trials: list[FrozenTrial]) -> dict[str, Range]:
+    found: dict[str, Range] = {}
     for trial in trials:
         for name, distribution in trial.distributions.items():
             if isinstance(distribution, FloatDistribution | IntDistribution) and not distribution.single():
-                found[name] = float(distribution.low), float(distribution.high)
+                found[name] = Range(float(distribution.low), float(distribution.high), distribution.log)
     return found

@@ -87,7 +87,7 @@ def plots(book: Book, colours: Mapping[str, str], important: Sequence[str]) -> I
 
 
 def _kinds(book: Book, important: Sequence[str]) -> Iterator[_Kind]:
-    study, ranked = book.study, book.ranked()
+    study, attempts, ranked = book.study, book.study_of_attempts, book.ranked()
     some = list(important[:_MOST_IN_CONTOURS])
     if ranked:
         about = "the objective, trial by trial; the line is the best so far"
@@ -97,7 +97,7 @@ def _kinds(book: Book, important: Sequence[str]) -> Iterator[_Kind]:
         evaluator = PedAnovaImportanceEvaluator()
         about = "the share of the variation that each dimension explains"
         yield _Kind("importances", "Importance by PED-ANOVA", about,
-                    lambda by: by.plot_param_importances(study, evaluator=evaluator), _bars, 300)  # fmt: skip
+                    lambda by: by.plot_param_importances(attempts, evaluator=evaluator), _bars, 300)  # fmt: skip
     if ranked:
         yield _Kind("parallel_coordinate", "Parallel coordinates", "a line a complete trial",
                     lambda by: by.plot_parallel_coordinate(study), _lines)  # fmt: skip
@@ -113,7 +113,7 @@ def _kinds(book: Book, important: Sequence[str]) -> Iterator[_Kind]:
                 lambda by: by.plot_timeline(study), _bars)  # fmt: skip
     if len(ranked) > 1:
         yield _Kind("edf", "Distribution", "the share of complete trials that reached no more than this",
-                    lambda by: by.plot_edf(study), _history, 320)  # fmt: skip
+                    lambda by: by.plot_edf(attempts), _history, 320)  # fmt: skip
 
 
 # Colours, plot by plot

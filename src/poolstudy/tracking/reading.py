@@ -16,14 +16,13 @@ _ID = re.compile(r"[0-9a-f]{4,32}")  # nothing else ever becomes part of a query
 _LISTED = 5
 
 
-def find_run(uri: str, text: str, study: str | None = None) -> FoundRun:
+def find_run(uri: str, text: str) -> FoundRun:
     """The run that a user means.
 
     Args:
         uri: of the store, as `resolved_uri` gives it.
-        text: a run's ID, the first 4 or more digits of one, or "best": the best complete trial by the study's
-            own objective.
-        study: whose best one; the study that was started last, if left out.
+        text: a run's ID, the first 4 or more digits of one, or "best": the best complete trial of the study that was
+            started last, by its own objective.
 
     Raises:
         RunNotFound: no run is meant, or several are.
@@ -37,7 +36,7 @@ def find_run(uri: str, text: str, study: str | None = None) -> FoundRun:
         )
     with readable(uri):
         client = opened(uri)
-        return _best(client, latest_study(uri, study)) if text == BEST else _by_id(client, text)
+        return _best(client, latest_study(uri)) if text == BEST else _by_id(client, text)
 
 
 def _by_id(client: MlflowClient, text: str) -> FoundRun:

@@ -44,7 +44,7 @@ class Line:
     """A row of the sheet: how high it is in inches, and what is drawn of the run at a position.
 
     Attributes:
-        x, y: what its panels' axes span; () where they have none.
+        x, y: what its panels' axes span; where they have none, None and (0, 1).
     """
 
     title: str
