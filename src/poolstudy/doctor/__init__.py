@@ -23,10 +23,9 @@ from poolstudy.lock import holder, study_lock
 from poolstudy.search import STORE_ERRORS as OPTUNA_ERRORS
 from poolstudy.search import read_books
 from poolstudy.space import NAME
-from poolstudy.tracking import STORE_ERRORS, every_run, move, moved, place, resolved_uri
+from poolstudy.tracking import STORE_ERRORS, database_of, every_run, move, moved, place, resolved_uri
 
 _ROUNDS = 4  # mending one thing may show another
-_SQLITE = "sqlite:///"
 _NAME = re.compile(NAME)
 Look = Callable[[], Iterator[Trouble]]
 
@@ -40,6 +39,7 @@ def examine(root: Path, console: Console, *, fix: bool = False) -> bool:
 
     Raises:
         ConfigurationError: conf/tracking cannot be read.
+        StoreError: MLflow cannot use a database in this folder.
     """
     tracking = load_tracking(root)
     ward = Ward(root, resolved_uri(tracking.uri, root), (root / tracking.artifacts).resolve())
@@ -127,8 +127,8 @@ class _Doctor:
 
 def _databases(ward: Ward) -> Iterator[Trouble]:
     yield from disk.database(ward.optuna, "trials")
-    if ward.uri.startswith(_SQLITE):
-        yield from disk.database(Path(ward.uri.removeprefix(_SQLITE)), "runs")
+    if database := database_of(ward.uri):
+        yield from disk.database(database, "runs")
 
 
 def _disk(ward: Ward) -> Iterator[Trouble]:
@@ -168,7 +168,8 @@ def _moved(ward: Ward) -> Iterator[Trouble]:
 
 
 def _there(uri: str) -> bool:
-    return not uri.startswith(_SQLITE) or Path(uri.removeprefix(_SQLITE)).exists()
+    database = database_of(uri)
+    return database is None or database.exists()
 
 
 def _known(ward: Ward) -> dict[str, str]:

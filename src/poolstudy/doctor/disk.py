@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from poolstudy.data import PARTS, SearchData, digest
 from poolstudy.doctor.trouble import Cure, Trouble, note, wrong
 from poolstudy.errors import one_line
-from poolstudy.files import left_parts
+from poolstudy.files import left_parts, read_only
 
 REPRODUCTIONS = "_reproductions"
 """The folder of staging/ where reproductions train."""
@@ -24,7 +24,7 @@ def database(path: Path, table: str) -> Iterator[Trouble]:
     if not path.exists():
         return
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as opened:
+        with contextlib.closing(read_only(path)) as opened:
             (said,) = opened.execute("PRAGMA quick_check(1)").fetchone()
             made = opened.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
     except sqlite3.Error as error:

@@ -15,7 +15,7 @@ from poolstudy.tracking.reading import (
     run_link,
     study_run,
 )
-from poolstudy.tracking.store import STORE_ERRORS, resolved_uri
+from poolstudy.tracking.store import STORE_ERRORS, database_of, resolved_uri
 from poolstudy.tracking.writing import STATUS, TrackedRun, Tracker, params_of, tags_of
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "attach",
     "count",
     "dashboard_link",
+    "database_of",
     "every_run",
     "find_run",
     "latest_study",
