@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -224,6 +225,24 @@ def test_a_project_that_was_moved_finds_its_files_again(study: Path, tmp_path: P
     assert len(kept) == backup.stat().st_size
     assert MlflowClient(uri(new)).list_artifacts(runs(new)[GOOD].info.run_id)
     assert examined(new) == (True, "1 study: nothing disagrees\n")
+
+
+def test_a_project_that_was_copied_runs_nothing_until_it_is_mended(
+    whole: Path, tmp_path: Path, poolstudy: Command
+) -> None:
+    new, good = tmp_path / "copy", runs(whole)[GOOD].info.run_id
+    shutil.copytree(whole, new)
+    before = content(whole), set(content(new))
+    run = ["run", "tiny", "sampler=list", f"sampler.trials=[{TRIALS}]", "study.trials=3", *PRUNE]
+    for command in (run, ["reproduce", good]):
+        said = poolstudy(new, *command)
+        assert (said.returncode, said.stderr.count("\n")) == (3, 1), said.stderr
+        assert "the project was moved or copied" in said.stderr
+        assert "poolstudy doctor --fix" in said.stderr
+    assert (content(whole), set(content(new)) - {"mlruns/logs/reproduce.log"}) == before
+    assert poolstudy(new, "doctor", "--fix").returncode == 0
+    assert poolstudy(new, "reproduce", good).returncode == 0
+    assert content(whole) == before[0]
 
 
 @pytest.mark.parametrize("name", ["optuna.db", "mlflow.db"])

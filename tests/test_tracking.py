@@ -1,5 +1,6 @@
 """MLflow on SQLite in a temporary folder."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from poolstudy.errors import StoreError
 from poolstudy.records import State, TrialSpec
-from poolstudy.tracking import STATUS, Tracker, dashboard_link, latest_study, resolved_uri
+from poolstudy.tracking import STATUS, Tracker, dashboard_link, latest_study, move, moved, resolved_uri
 
 SPEC = make_spec()
 RESULT = make_result([1.25])
@@ -141,6 +142,36 @@ def test_a_description_that_a_person_wrote_stays(tracker: Tracker, client: Mlflo
 def test_an_sqlite_path_is_relative_to_the_project(tmp_path: Path) -> None:
     assert resolved_uri("sqlite:///mlruns/x.db", tmp_path) == f"sqlite:///{tmp_path}/mlruns/x.db"
     assert resolved_uri("http://host:1", tmp_path) == "http://host:1"
+
+
+def test_a_project_that_was_copied_writes_nothing_to_its_old_place(
+    root: Path, tracker: Tracker, tmp_path: Path
+) -> None:
+    known = tracker.create_trial(SPEC, "trial-0001", 0)
+    tracker.describe(known, SPEC)  # its files are in the old place now
+    tracker.close_trial(known, "interrupted")
+    new = tmp_path / "copy"
+    shutil.copytree(root, new)
+    uri, artifacts = f"sqlite:///{new}/mlruns/mlflow.db", new / "mlruns" / "artifacts"
+    before = (new / "mlruns" / "mlflow.db").read_bytes()
+    with pytest.raises(StoreError) as caught:
+        Tracker("sqlite:///mlruns/mlflow.db", "mlruns/artifacts", "s", new)
+    assert f"lie in {artifacts}/s, and MLflow puts new ones into {root}/mlruns/artifacts/s" in str(caught.value)
+    assert "poolstudy doctor --fix" in str(caught.value)
+    assert (new / "mlruns" / "mlflow.db").read_bytes() == before
+    move(uri, artifacts, moved(uri, artifacts))
+    again = Tracker("sqlite:///mlruns/mlflow.db", "mlruns/artifacts", "s", new)
+    run_id = again.create_trial(SPEC, "trial-0001-retry-1", 1)
+    again.describe(run_id, SPEC)
+    assert (artifacts / "s" / run_id / "artifacts" / "spec.json").exists()
+    assert not (root / "mlruns" / "artifacts" / "s" / run_id).exists()
+
+
+def test_a_store_outside_of_the_project_may_have_the_files_elsewhere(tmp_path: Path) -> None:
+    shared = f"sqlite:///{tmp_path}/shared/mlflow.db"
+    theirs = Tracker(shared, "artifacts", "s", tmp_path / "theirs")
+    (tmp_path / "ours" / "artifacts" / "s").mkdir(parents=True)
+    assert Tracker(shared, "artifacts", "s", tmp_path / "ours").experiment_id == theirs.experiment_id
 
 
 def test_a_store_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from poolstudy.lock import holder, study_lock
 from poolstudy.search import STORE_ERRORS as OPTUNA_ERRORS
 from poolstudy.search import read_books
 from poolstudy.space import NAME
-from poolstudy.tracking import STORE_ERRORS, database_of, every_run, move, moved, place, resolved_uri
+from poolstudy.tracking import STORE_ERRORS, database_of, every_run, is_own, move, moved, place, resolved_uri
 
 _ROUNDS = 4  # mending one thing may show another
 _NAME = re.compile(NAME)
@@ -155,7 +155,7 @@ def _stores(ward: Ward) -> Iterator[Trouble]:
 
 
 def _moved(ward: Ward) -> Iterator[Trouble]:
-    elsewhere = moved(ward.uri, ward.artifacts)
+    elsewhere = moved(ward.uri, ward.artifacts) if is_own(ward.uri, ward.root) else {}
     if not elsewhere:
         return
     new = ward.artifacts

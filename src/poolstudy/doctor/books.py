@@ -149,11 +149,12 @@ def _unknown_to_optuna(case: Case) -> Iterator[Trouble]:
     for run in trials:
         if run.status == "RUNNING":
             found = f"{run.name}: run {run.run_id} is RUNNING, and no process works on the study"
-            cure = Cure(
-                f"closes run {run.run_id} as interrupted",
-                functools.partial(case.tracker().close_trial, run.run_id, "interrupted"),
-            )
-            yield wrong(case.study, found, cure)
+            close = functools.partial(_close_trial, case, run.run_id)
+            yield wrong(case.study, found, Cure(f"closes run {run.run_id} as interrupted", close))
+
+
+def _close_trial(case: Case, run_id: str) -> None:
+    case.tracker().close_trial(run_id, "interrupted")
 
 
 def _unknown_runs(case: Case) -> Iterator[Trouble]:
@@ -198,13 +199,17 @@ def _reproductions(case: Case) -> Iterator[Trouble]:
         if case.uri.startswith("http") and not folder.exists():
             yield note(case.study, f"{found} or runs on another machine")
             continue
-        close = functools.partial(case.tracker().close_reproduction, run.run_id, "interrupted", "")
+        close = functools.partial(_close_reproduction, case, run.run_id)
         yield wrong(case.study, found, Cure(f"closes run {run.run_id} as interrupted", close))
     for run in case.runs:
         folder = case.ward.mlruns / "staging" / REPRODUCTIONS / run.run_id
         if folder.is_dir() and run.run_id not in going_on:
             found = f"{folder.relative_to(case.ward.mlruns)} was left by a reproduction that has ended"
             yield wrong(case.study, found, remove(folder, case.ward.mlruns))
+
+
+def _close_reproduction(case: Case, run_id: str) -> None:
+    case.tracker().close_reproduction(run_id, "interrupted", "")
 
 
 def _lives(run: FoundRun) -> bool:

@@ -4,8 +4,6 @@ import contextlib
 import re
 import sqlite3
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from poolstudy.records import State, TrialSpec
 from poolstudy.space import NAME, Name
 from poolstudy.tracking.found import FoundRun, search
 from poolstudy.tracking.reading import experiments, readable
-from poolstudy.tracking.store import database_of, opened
+from poolstudy.tracking.store import database_of, lies_elsewhere, opened
 from poolstudy.tracking.writing import STATUS, spec_text
 
 _LOCATIONS = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
@@ -98,14 +96,7 @@ def moved(uri: str, artifacts: Path) -> dict[str, str]:
     with contextlib.closing(read_only(path)) as database:
         rows = database.execute("SELECT name, artifact_location FROM experiments").fetchall()
     ours = ((name, location) for name, location in rows if re.fullmatch(NAME, name))
-    there = {name: location for name, location in ours if (artifacts / name).is_dir()}
-    return {name: location for name, location in there.items() if location != (artifacts / name).as_uri()}
-
-
-def place(location: str) -> str:
-    """A file: location as a path; any other as it is."""
-    parts = urllib.parse.urlsplit(location)
-    return urllib.request.url2pathname(parts.path) if parts.scheme == "file" else location
+    return {name: location for name, location in ours if lies_elsewhere(location, artifacts / name)}
 
 
 def move(uri: str, artifacts: Path, studies: Mapping[str, str]) -> Path:

@@ -4,6 +4,8 @@ import contextlib
 import logging
 import os
 import re
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +96,16 @@ def database_of(uri: str) -> Path | None:
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
+def is_own(uri: str, root: Path) -> bool:
+    """Whether a store is an SQLite file in the project's folder, to which no other project writes.
+
+    Args:
+        uri: as `resolved_uri` gives it.
+    """
+    database = database_of(uri)
+    return database is not None and any(database.is_relative_to(one.resolve()) for one in (root, root / "mlruns"))
+
+
 def resolved_uri(uri: str, root: Path) -> str:
     """The URI with an SQLite path made absolute.
 
@@ -108,6 +120,17 @@ def resolved_uri(uri: str, root: Path) -> str:
         expected = "a path without ? or %41 and the like"
         raise StoreError(f"MLflow cannot use {path}", expected, "rename the folder, or name another by tracking.uri")
     return f"{SQLITE}{path}"
+
+
+def lies_elsewhere(location: str, folder: Path) -> bool:
+    """Whether MLflow looks at `location` for what lies in the folder: it stores absolute places, and was moved."""
+    return folder.is_dir() and location != folder.as_uri()
+
+
+def place(location: str) -> str:
+    """A file: location as a path; any other as it is."""
+    parts = urllib.parse.urlsplit(location)
+    return urllib.request.url2pathname(parts.path) if parts.scheme == "file" else location
 
 
 def checked(run_id: str) -> str:

@@ -23,7 +23,19 @@ from poolstudy.colours import shade
 from poolstudy.errors import StoreError, cause
 from poolstudy.records import EpochRecord, State, TrialResult, TrialSpec
 from poolstudy.tracking.found import search
-from poolstudy.tracking.store import SQLITE, STORE_ERRORS, Watched, checked, is_away, make_database, once, resolved_uri
+from poolstudy.tracking.store import (
+    SQLITE,
+    STORE_ERRORS,
+    Watched,
+    checked,
+    is_away,
+    is_own,
+    lies_elsewhere,
+    make_database,
+    once,
+    place,
+    resolved_uri,
+)
 
 Kind = Literal["study", "trial", "reproduction"]
 STATUS: dict[State, str] = {
@@ -62,7 +74,7 @@ class Tracker:
         artifacts: the folder of this study's artifacts; None where a server keeps them.
 
     Raises:
-        StoreError: the store cannot be used.
+        StoreError: the store cannot be used, or has the study's files where the project was before it was moved.
     """
 
     def __init__(self, uri: str, artifacts: str, study: str, root: Path, *, restore: bool = True) -> None:
@@ -74,7 +86,7 @@ class Tracker:
             if local:
                 make_database(self.uri, folder)
             self._client = MlflowClient(self.uri)
-            self.experiment_id = self._experiment((folder / study).as_uri() if local else None, restore)
+            self.experiment_id = self._experiment(folder / study if local else None, is_own(self.uri, root), restore)
             self.artifacts = Watched(folder / study) if local else None
         except (OSError, ImportError, *STORE_ERRORS) as error:
             raise StoreError(
@@ -87,10 +99,17 @@ class Tracker:
         """Whether the store may answer later what it answered with this error."""
         return is_away(self.uri, error)
 
-    def _experiment(self, location: str | None, restore: bool) -> str:
+    def _experiment(self, folder: Path | None, own: bool, restore: bool) -> str:
         found = self._client.get_experiment_by_name(self._study)
         if found is None:
-            return self._client.create_experiment(self._study, artifact_location=location)
+            return self._client.create_experiment(self._study, artifact_location=folder.as_uri() if folder else None)
+        if folder and own and lies_elsewhere(found.artifact_location, folder):
+            what = f"the files of study {self._study} lie in {folder}, and MLflow puts new ones into"
+            raise StoreError(
+                f"{what} {place(found.artifact_location)}: the project was moved or copied",
+                "one place",
+                "let MLflow use this one: poolstudy doctor --fix (make doctor ARGS=--fix)",
+            )
         if found.lifecycle_stage == "deleted":
             if not restore:
                 what = f"experiment {self._study} was deleted in MLflow"
