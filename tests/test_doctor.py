@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from books import check_books, runs, trials
-from conftest import Command, clean_environment, make_project, make_result
+from conftest import Command, clean_environment, make_project, make_result, make_spec
 from damage import (
     FAILED,
     GOOD,
@@ -54,9 +54,14 @@ from damage import (
 )
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from test_faults import Server
 from test_reproduce import TRIALS
+from test_search import identity
 
+from poolstudy.compose import load_config
 from poolstudy.lock import study_lock
+from poolstudy.search import Search
+from poolstudy.tracking import Tracker, every_run
 
 pytestmark = pytest.mark.slow  # the same is asked of a whole study in test_study.py, and mended all at once
 PRUNE = ["pruner=median", "pruner.n_startup_trials=1", "pruner.n_warmup_steps=1", "execution.workers=1"]
@@ -295,6 +300,42 @@ def test_cached_images_that_were_changed_are_written_anew(study: Path) -> None:
     assert f"cache/{cache.name}: train_images not as their digests say" in examined(study)[1]
     assert examined(study, fix=True)[0]
     assert not cache.exists()
+
+
+# A store that other projects use too
+
+
+def test_what_others_keep_on_the_same_server_is_left_alone(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(tmp_path / "server")
+    with contextlib.ExitStack() as last:
+        last.callback(server.stop)
+        server.start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        config = load_config("tiny", [], project)
+        assert config.tracking.uri == server.uri
+        trackers = {name: Tracker(server.uri, "artifacts", name, tmp_path) for name in ("theirs", "tiny")}
+        for name, tracker in trackers.items():  # both are being run by a colleague
+            tracker.open_study({}, config.recorded())
+            tracker.create_trial(make_spec(name), "trial-0007", 0)
+        search = Search(project / "mlruns" / "optuna.db", config, identity())
+        attempt = search.next_attempt(0)
+        assert attempt
+        ours = trackers["tiny"].create_trial(attempt.spec, attempt.name, 0)
+        trackers["tiny"].describe(ours, attempt.spec)
+        search.opened_run(attempt, ours)  # and here it was killed
+        healthy, said = examined(project)
+        assert not healthy
+        assert "1 study in http" in said
+        assert "\n1 disagreement\n" in said
+        healthy, said = examined(project, fix=True)
+        assert healthy, said
+        assert said.count("✓ mended") == 1
+        assert [run.status for run in every_run(server.uri, "theirs")] == ["RUNNING", "RUNNING"]
+        states = {run.run_id: run.standing for run in every_run(server.uri, "tiny")}
+        assert (states.pop(ours), [*states.values()]) == ("interrupted", ["running", "running"])
+        assert said.endswith("1 study: nothing disagrees\n")
 
 
 # Things that only a person can decide

@@ -11,7 +11,7 @@ from PIL import Image
 
 from poolstudy.errors import StoreError
 from poolstudy.records import State, TrialSpec
-from poolstudy.tracking import STATUS, Tracker, dashboard_link, latest_study, move, moved, resolved_uri
+from poolstudy.tracking import STATUS, Tracker, dashboard_link, is_own, latest_study, move, moved, resolved_uri
 
 SPEC = make_spec()
 RESULT = make_result([1.25])
@@ -165,6 +165,17 @@ def test_a_project_that_was_copied_writes_nothing_to_its_old_place(
     again.describe(run_id, SPEC)
     assert (artifacts / "s" / run_id / "artifacts" / "spec.json").exists()
     assert not (root / "mlruns" / "artifacts" / "s" / run_id).exists()
+
+
+def test_a_store_in_the_projects_folder_is_its_own(tmp_path: Path) -> None:
+    root, disk = tmp_path / "project", tmp_path / "disk"
+    root.mkdir()
+    disk.mkdir()
+    assert is_own(resolved_uri("sqlite:///mlruns/mlflow.db", root), root)
+    (root / "mlruns").symlink_to(disk)
+    assert is_own(resolved_uri("sqlite:///mlruns/mlflow.db", root), root)
+    for other in (f"sqlite:///{tmp_path}/mlflow.db", "http://127.0.0.1:1", "postgresql://127.0.0.1/x"):
+        assert not is_own(resolved_uri(other, root), root)
 
 
 def test_a_store_outside_of_the_project_may_have_the_files_elsewhere(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
 """Whether Optuna's book, MLflow's and the files of every study agree; and mending what can be mended.
 
-Optuna's book is the authority; MLflow's follows. A study that a process works on is left alone. Nothing that
-has ended is ever deleted.
+Optuna's book is the authority; MLflow's follows. A study that a process works on is left alone, and so is what other
+projects may have put into a store that they share with this one. Nothing that has ended is ever deleted.
 """
 
 import contextlib
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -57,6 +57,7 @@ def _studies(ward: Ward, doctor: "_Doctor") -> dict[str, str] | None:
     doctor.treat(lambda: _stores(ward))  # not before both are whole: opening one that is half made would make it
     try:
         studies = _known(ward)
+        doctor.treat(lambda: _strangers(ward, studies))
     except PoolstudyError:
         return None  # it has been said
     for study, uri in studies.items():
@@ -173,12 +174,22 @@ def _there(uri: str) -> bool:
 
 
 def _known(ward: Ward) -> dict[str, str]:
-    """Every study that a book has, and where its runs are."""
-    runs = every_run(ward.uri) if _there(ward.uri) else []
+    """Every study of this project that a book has, and where its runs are."""
+    runs = every_run(ward.uri) if is_own(ward.uri, ward.root) and _there(ward.uri) else []
     books = read_books(ward.optuna) if ward.optuna.exists() else {}
     found = {run.study: ward.uri for run in runs}
     found |= {name: _store(ward, book.tracking_uri) for name, book in books.items()}
     return {study: found[study] for study in sorted(found) if _NAME.fullmatch(study)}  # others are no study's, no path
+
+
+def _strangers(ward: Ward, known: Mapping[str, str]) -> Iterator[Trouble]:
+    """What else there is in a store that other projects use too: who works on it, no lock here tells."""
+    if is_own(ward.uri, ward.root) or not _there(ward.uri):
+        return
+    theirs = {run.study for run in every_run(ward.uri) if _NAME.fullmatch(run.study)} - known.keys()
+    if theirs:
+        found = f"{some(len(theirs), 'study', 'studies')} in {without_password(ward.uri)}, and not in Optuna here"
+        yield note("others", f"{found}: left alone")
 
 
 def _store(ward: Ward, uri: str | None) -> str:

@@ -28,6 +28,8 @@ def look(case: Case) -> Iterator[Trouble]:
                 yield from _ended(case, attempt, runs.get(attempt.run_id))
         yield from _unknown_runs(case)
     yield from _reproductions(case)
+    if case.strangers:
+        yield note(case.study, f"{some(case.strangers, 'run')} that Optuna has not noted here: left alone")
 
 
 # The study's own run
@@ -39,12 +41,17 @@ def _own_run(case: Case) -> Iterator[Trouble]:
         yield wrong(case.study, found, "the oldest goes on; delete the others in MLflow's pages")
     elif not case.own and case.attempts:
         yield wrong(case.study, "MLflow has no run of the study itself", f"start it again: poolstudy run {case.study}")
-    for run in case.own:
-        if run.status == "RUNNING":
-            done = len({attempt.slot for attempt in case.attempts if attempt.state in ("complete", "pruned")})
-            close = functools.partial(_close_study, case, run.run_id, done)
-            found = f"its own run {run.run_id} is RUNNING, and no process works on the study"
-            yield wrong(case.study, found, Cure(f"closes run {run.run_id} of the study itself as interrupted", close))
+    for run in (one for one in case.own if one.status == "RUNNING"):
+        found = f"its own run {run.run_id} is RUNNING"
+        if case.shared:
+            yield note(case.study, f"{found}: another project may work on it")
+            continue
+        done = len({attempt.slot for attempt in case.attempts if attempt.state in ("complete", "pruned")})
+        cure = Cure(
+            f"closes run {run.run_id} of the study itself as interrupted",
+            functools.partial(_close_study, case, run.run_id, done),
+        )
+        yield wrong(case.study, f"{found}, and no process works on the study", cure)
 
 
 def _close_study(case: Case, run_id: str, done: int) -> None:
@@ -196,7 +203,7 @@ def _reproductions(case: Case) -> Iterator[Trouble]:
             yield note(case.study, f"{run.name} (run {run.run_id}) goes on, in process {process}")
             continue
         found = f"{run.name}: run {run.run_id} is RUNNING, and its process {process} has ended"
-        if case.uri.startswith("http") and not folder.exists():
+        if case.shared and not folder.exists():
             yield note(case.study, f"{found} or runs on another machine")
             continue
         close = functools.partial(_close_reproduction, case, run.run_id)

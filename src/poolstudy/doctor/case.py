@@ -14,7 +14,7 @@ from poolstudy.errors import ConfigurationError, StoreError, one_line
 from poolstudy.ledger import recover
 from poolstudy.search import Book, Search, TriedAttempt, read_books
 from poolstudy.staging import trained_result
-from poolstudy.tracking import FoundRun, Tracker, every_run
+from poolstudy.tracking import FoundRun, Tracker, every_run, is_own
 
 _PATIENCE = 60.0  # seconds for MLflow to be told what was left
 
@@ -48,7 +48,9 @@ class Case:
     Attributes:
         uri: where its runs are, resolved.
         book: Optuna's; None where it has none.
-        runs: MLflow's, that are not deleted, oldest first.
+        runs: MLflow's, that are not deleted, oldest first; of a store that others use too, those trials only that
+            Optuna has noted.
+        strangers: how many others there are.
     """
 
     ward: Ward
@@ -56,6 +58,7 @@ class Case:
     uri: str
     book: Book | None
     runs: tuple[FoundRun, ...]
+    strangers: int
 
     @classmethod
     def read(cls, ward: Ward, study: str, uri: str) -> Self:
@@ -65,7 +68,15 @@ class Case:
             StoreError: a book cannot be read.
         """
         books = read_books(ward.optuna) if ward.optuna.exists() else {}
-        return cls(ward, study, uri, books.get(study), tuple(every_run(uri, study)))
+        book, runs, own = books.get(study), every_run(uri, study), is_own(uri, ward.root)
+        noted = {attempt.run_id for attempt in book.attempts} if book else set()
+        ours = tuple(run for run in runs if own or run.kind != "trial" or run.run_id in noted)
+        return cls(ward, study, uri, book, ours, strangers=len(runs) - len(ours))
+
+    @property
+    def shared(self) -> bool:
+        """Whether other projects may write to its store, so that no lock here tells whether one works on a run."""
+        return not is_own(self.uri, self.ward.root)
 
     @functools.cached_property
     def own(self) -> tuple[FoundRun, ...]:
