@@ -1,18 +1,27 @@
 """What a coordinator that died leaves behind, and what becomes of it; both books are real."""
 
+import contextlib
+import io
 import shutil
 from pathlib import Path
 
 import optuna
 import pytest
 from conftest import make_result
+from rich.console import Console
 
 from poolstudy.compose import load_config
+from poolstudy.coordinator import Coordinator, Surroundings
+from poolstudy.display import Display
+from poolstudy.execution.local import LocalEngine
+from poolstudy.interrupt import Interrupt
 from poolstudy.ledger import recover, settle
-from poolstudy.records import Attempt, DataIdentity, TrialSpec
+from poolstudy.places import Place
+from poolstudy.records import Attempt, DataIdentity, Device, TrialSpec
 from poolstudy.search import Search
 from poolstudy.staging import AttemptFolder
 from poolstudy.tracking import Tracker
+from poolstudy.worker import run_task
 
 RESULT = make_result([1.25, 1.125])  # best accuracy 0.7, in epoch 2
 
@@ -139,6 +148,33 @@ def test_a_folder_of_another_book_goes_and_its_result_counts_for_nobody(study: S
     assert study.states(left) == {"trial-0001": "interrupted"}
     assert [path.name for path in study.staging.iterdir()] == ["trial-0001"]
     assert study.search.ended() == []
+
+
+def test_a_run_that_only_its_folder_knows_is_noted(study: Study) -> None:
+    attempt = study.begin()
+    run_id = study.folder(attempt).run_id
+    settle(study.search, study.folder(attempt), "lost", "hung")
+    study.open()
+    assert study.search.run_of(attempt) == ""
+    recover(study.search, study.tracker, study.staging)
+    assert study.search.run_of(attempt) == run_id
+
+
+def test_a_run_that_is_opened_when_nothing_else_is_to_be_done_is_noted(study: Study, tmp_path: Path) -> None:
+    attempt = study.begin(run=False)
+    (study.folder(attempt).path / "result.json").write_text(RESULT.model_dump_json())
+    settle(study.search, study.folder(attempt), "complete")  # while the tracking server was away
+    study.open()
+    config = load_config("tiny", ["study.trials=1", "tracking.figures.of=[]"], study.root)
+    around = Surroundings(study.staging, tmp_path, [Place(Device())], {}, "")
+    display = Display(Console(file=io.StringIO()), 1, 3, "best_val_accuracy")
+    with contextlib.closing(LocalEngine(run_task, [], tmp_path / "log", 1)) as engine:
+        coordinator = Coordinator(config, around, engine, study.tracker, study.search, display, Interrupt(), 1)
+        coordinator.run()
+        coordinator.finish(lambda: None)
+    (run,) = study.tracker.runs("trial")
+    assert (run.state, study.search.run_of(attempt)) == ("complete", run.run_id)
+    assert [one.run_id for one in study.search.ended()] == [run.run_id]
 
 
 def test_a_run_that_is_opened_after_its_trial_has_ended_is_noted_all_the_same(study: Study) -> None:

@@ -124,7 +124,10 @@ class Coordinator:
         Raises:
             StoreError: MLflow's store failed.
         """
-        self._delivery.close(last, _FAREWELL if self._interrupt.signal else 10 * _FAREWELL)
+        try:
+            self._delivery.close(last, _FAREWELL if self._interrupt.signal else 10 * _FAREWELL)
+        finally:
+            self._note_runs()  # that were opened since the loop ended, or where there was nothing to loop for
 
     def _recover(self) -> None:
         for folder in recover(self._search, self._tracker, self._around.staging):

@@ -44,6 +44,8 @@ def recover(search: "Search", tracker: "Tracker", staging: Path) -> list[Attempt
             remove(left.pop(key).path)
     open_runs = {run.run_id for run in tracker.runs("trial", running=True)}
     for key, one in settled.items():
+        if key in left and left[key].run_id not in ("", one.run_id):  # opened, and noted in its folder only
+            search.opened_run(one.attempt, left[key].run_id)
         if key not in left and one.run_id in open_runs:  # its folder was deleted
             _folder_of(one.attempt, left, staging).note_run(one.run_id)
         if key in left and left[key].ended is None:
