@@ -1,13 +1,14 @@
 """A real study of a complete, a pruned and a failed trial, broken for real: what the doctor says and mends."""
 
 import contextlib
+import io
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,15 @@ from damage import (
 )
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from rich.console import Console
 from test_faults import Server
 from test_reproduce import TRIALS
 from test_search import identity
 
 from poolstudy.compose import load_config
+from poolstudy.doctor import _Doctor
+from poolstudy.doctor.case import Ward
+from poolstudy.doctor.trouble import Cure, Trouble, wrong
 from poolstudy.lock import study_lock
 from poolstudy.search import Search
 from poolstudy.tracking import Tracker, every_run
@@ -300,6 +305,38 @@ def test_cached_images_that_were_changed_are_written_anew(study: Path) -> None:
     assert f"cache/{cache.name}: train_images not as their digests say" in examined(study)[1]
     assert examined(study, fix=True)[0]
     assert not cache.exists()
+
+
+# Mending itself
+
+
+def treated(project: Path, look: Callable[[], Iterator[Trouble]]) -> int:
+    """How many disagreements remain after mending."""
+    ward = Ward(project, uri(project), project / "mlruns" / "artifacts")
+    doctor = _Doctor(ward, Console(file=io.StringIO()), fix=True)
+    doctor.treat(look)
+    return doctor.remaining
+
+
+def test_what_cannot_be_mended_is_tried_once(project: Path) -> None:
+    tries: list[str] = []
+
+    def fail() -> None:
+        tries.append("once")
+        raise sqlite3.OperationalError("database is locked")
+
+    assert treated(project, lambda: iter([wrong("study", "it is held", Cure("mends it", fail))])) == 1
+    assert tries == ["once"]
+
+
+def test_what_is_mended_in_the_last_round_does_not_remain(project: Path) -> None:
+    left = ["first", "second", "third", "last"]
+
+    def look() -> Iterator[Trouble]:
+        if left:  # each shows the next
+            yield wrong("study", f"the {left[0]} is amiss", Cure(f"mends the {left[0]}", lambda: left.pop(0)))
+
+    assert treated(project, look) == 0
 
 
 # A store that other projects use too

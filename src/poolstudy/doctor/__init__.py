@@ -93,28 +93,36 @@ class _Doctor:
         self._say(Finding("look", study, f"is being run by {who}: left alone"))
 
     def treat(self, look: Look) -> None:
-        """Says what a look finds; mends, and looks again, until there is nothing left to mend."""
-        for _ in range(_ROUNDS):
-            troubles = list(look())
-            for trouble in troubles:
-                self._say(trouble.finding)
-            cures = list(dict.fromkeys(trouble.cure for trouble in troubles if trouble.cure)) if self._fix else []
-            if not cures:
+        """Says what a look finds; mends, and looks again, until nothing is left that can be mended."""
+        troubles = self._found(look)
+        for _ in range(_ROUNDS if self._fix else 0):
+            cures = list(dict.fromkeys(trouble.cure for trouble in troubles if trouble.cure))
+            if not cures or not self._mend(cures):  # what failed would fail again
                 break
-            self._mend(cures)
+            troubles = self._found(look)
         self.remaining += sum(trouble.wrong for trouble in troubles)
 
-    def _mend(self, cures: list[Cure]) -> None:
+    def _found(self, look: Look) -> list[Trouble]:
+        troubles = list(look())
+        for trouble in troubles:
+            self._say(trouble.finding)
+        return troubles
+
+    def _mend(self, cures: list[Cure]) -> bool:
+        """Answers whether any of it was mended."""
         self._console.print("Now doctor --fix", soft_wrap=True)
         for cure in cures:
             self._console.print(f"  {cure.what}", soft_wrap=True)
+        mended = 0
         for cure in cures:
             try:
                 cure.do()
             except (PoolstudyError, OSError, sqlite3.Error, *STORE_ERRORS, *OPTUNA_ERRORS) as error:
                 self._say(Finding("lacks", "not mended", f"{cure.what}: {one_line(error)}"))
             else:
+                mended += 1
                 print_finding(Finding("ok", "mended", cure.what), self._console)
+        return mended > 0
 
     def _say(self, finding: Finding) -> None:
         """Each thing once, however often it is looked at."""
