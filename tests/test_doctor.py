@@ -196,6 +196,16 @@ def test_what_waits_to_be_delivered_is_noted_and_left_to_the_next_start(study: P
     assert content(study) == before
 
 
+def test_attempts_that_could_not_be_read_are_noted_and_left(study: Path) -> None:
+    folder = study / "mlruns" / "staging" / "_unread" / "tiny" / "trial-0001-5"
+    folder.mkdir(parents=True)
+    for fix in (False, True):
+        healthy, said = examined(study, fix=fix)
+        assert healthy
+        assert "attempts of another version that this one cannot read" in said
+    assert folder.exists()
+
+
 def test_the_studys_own_run_is_closed(study: Path) -> None:
     (own,) = runs(study, kind="study")
     mlflow_edit(study, "UPDATE runs SET status = 'RUNNING', end_time = NULL WHERE run_uuid = ?", own.info.run_id)

@@ -17,7 +17,7 @@ from poolstudy.execution.local import LocalEngine
 from poolstudy.interrupt import Interrupt
 from poolstudy.ledger import recover, settle
 from poolstudy.places import Place
-from poolstudy.records import Attempt, DataIdentity, Device, TrialSpec
+from poolstudy.records import Attempt, DataIdentity, Device, TrialResult, TrialSpec
 from poolstudy.search import Search
 from poolstudy.staging import AttemptFolder
 from poolstudy.tracking import Tracker
@@ -160,18 +160,37 @@ def test_a_run_that_only_its_folder_knows_is_noted(study: Study) -> None:
     assert study.search.run_of(attempt) == run_id
 
 
+def go_on(study: Study, folder: Path) -> str:
+    """A start of a study that has all its trials, and has nothing to draw: what it says."""
+    study.open()
+    config = load_config("tiny", ["study.trials=1", "tracking.figures.of=[]"], study.root)
+    around, out = Surroundings(study.staging, folder, [Place(Device())], {}, ""), io.StringIO()
+    display = Display(Console(file=out), 1, 3, "best_val_accuracy")
+    with contextlib.closing(LocalEngine(run_task, [], folder / "log", 1)) as engine:
+        coordinator = Coordinator(config, around, engine, study.tracker, study.search, display, Interrupt(), 1)
+        coordinator.run()
+        coordinator.finish(lambda: None)
+    return out.getvalue()
+
+
+def test_a_folder_that_cannot_be_read_is_set_aside_and_said(study: Study, tmp_path: Path) -> None:
+    attempt = study.begin(run=False)
+    folder = study.folder(attempt)
+    (folder.path / "result.json").write_text(RESULT.model_dump_json())
+    settle(study.search, folder, "complete")
+    (folder.path / "attempt.json").write_text('{"attempt": {"of": "another version"}}')
+    said = "_unread/staging has attempts of another version that this one cannot read\n"
+    for _ in range(2):
+        assert go_on(study, tmp_path) == said
+    (kept,) = (study.root / "_unread" / "staging").iterdir()
+    assert TrialResult.model_validate_json((kept / "result.json").read_text()) == RESULT
+
+
 def test_a_run_that_is_opened_when_nothing_else_is_to_be_done_is_noted(study: Study, tmp_path: Path) -> None:
     attempt = study.begin(run=False)
     (study.folder(attempt).path / "result.json").write_text(RESULT.model_dump_json())
     settle(study.search, study.folder(attempt), "complete")  # while the tracking server was away
-    study.open()
-    config = load_config("tiny", ["study.trials=1", "tracking.figures.of=[]"], study.root)
-    around = Surroundings(study.staging, tmp_path, [Place(Device())], {}, "")
-    display = Display(Console(file=io.StringIO()), 1, 3, "best_val_accuracy")
-    with contextlib.closing(LocalEngine(run_task, [], tmp_path / "log", 1)) as engine:
-        coordinator = Coordinator(config, around, engine, study.tracker, study.search, display, Interrupt(), 1)
-        coordinator.run()
-        coordinator.finish(lambda: None)
+    go_on(study, tmp_path)
     (run,) = study.tracker.runs("trial")
     assert (run.state, study.search.run_of(attempt)) == ("complete", run.run_id)
     assert [one.run_id for one in study.search.ended()] == [run.run_id]

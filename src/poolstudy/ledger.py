@@ -29,7 +29,7 @@ def recover(search: "Search", tracker: "Tracker", staging: Path) -> list[Attempt
     """Settles in Optuna's book what was left open; returns every attempt that MLflow is still to be told of.
 
     What was trained to the end counts; the rest is tried again. A folder of an attempt that Optuna does not know
-    is of another study's book, and goes.
+    is of another study's book, and goes; one that cannot be read is set aside.
     """
     left = {_key(folder.attempt): folder for folder in folders(staging)}
     for attempt in search.unfinished():

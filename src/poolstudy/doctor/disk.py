@@ -14,6 +14,7 @@ from poolstudy.data import PARTS, SearchData, digest
 from poolstudy.doctor.trouble import Cure, Trouble, note, wrong
 from poolstudy.errors import one_line
 from poolstudy.files import left_parts, read_only
+from poolstudy.staging import UNREAD
 
 REPRODUCTIONS = "_reproductions"
 """The folder of staging/ where reproductions train."""
@@ -80,7 +81,9 @@ def staging(mlruns: Path, known: set[str]) -> Iterator[Trouble]:
         if folder.name in known or folder.name == REPRODUCTIONS:
             continue
         where = f"staging/{folder.name}"
-        if any(folder.iterdir()):
+        if folder.name == UNREAD:
+            yield note(where, "attempts of another version that this one cannot read", "look into it, and delete it")
+        elif any(folder.iterdir()):
             yield note(where, "of a study that Optuna does not know", "look into it, and delete it")
         else:
             yield wrong(where, "an empty folder, of a study that Optuna does not know", remove(folder, mlruns))
