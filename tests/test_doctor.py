@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from books import check_books, runs, trials
-from conftest import Command, clean_environment, make_project, make_result, make_spec
+from conftest import Command, clean_environment, make_project, make_result, make_spec, open_trial
 from damage import (
     FAILED,
     GOOD,
@@ -369,8 +369,7 @@ def test_what_others_keep_on_the_same_server_is_left_alone(
         search = Search(project / "mlruns" / "optuna.db", config, identity())
         attempt = search.next_attempt(0)
         assert attempt
-        ours = trackers["tiny"].create_trial(attempt.spec, attempt.name, 0)
-        trackers["tiny"].describe(ours, attempt.spec)
+        ours = open_trial(trackers["tiny"], attempt.spec, attempt.name, 0)
         search.opened_run(attempt, ours)  # and here it was killed
         healthy, said = examined(project)
         assert not healthy

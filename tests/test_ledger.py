@@ -7,7 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from conftest import make_result
+from conftest import make_result, open_trial
 from rich.console import Console
 
 from poolstudy.compose import load_config
@@ -54,7 +54,7 @@ class Study:
         if folder:
             made = AttemptFolder.make(self.staging, attempt)
             if run:
-                made.note_run(self.tracker.open_trial(attempt.spec, attempt.name, attempt.retry))
+                made.note_run(open_trial(self.tracker, attempt.spec, attempt.name, attempt.retry))
         return attempt
 
     def folder(self, attempt: Attempt) -> AttemptFolder:
@@ -108,9 +108,9 @@ def test_what_was_trained_to_the_end_counts_and_the_rest_is_tried_again(study: S
 
 def test_a_run_whose_id_did_not_reach_the_folder_is_found(study: Study) -> None:
     attempt = study.begin(run=False)
-    run_id = study.tracker.open_trial(attempt.spec, attempt.name, attempt.retry)
+    run_id = open_trial(study.tracker, attempt.spec, attempt.name, attempt.retry)
     other = TrialSpec.model_validate(attempt.spec.model_dump() | {"seed": 1})
-    study.tracker.open_trial(other, attempt.name, attempt.retry)  # of another study's book
+    open_trial(study.tracker, other, attempt.name, attempt.retry)  # of another study's book
     study.open()
     recover(study.search, study.tracker, study.staging)
     assert study.search.run_of(attempt) == run_id

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import make_project
+from conftest import make_project, open_trial
 from damage import examined
 from test_search import identity
 
@@ -33,8 +33,7 @@ def test_a_study_in_a_folder_of_odd_letters_is_kept_there_and_healthy(tmp_path: 
     own = tracker.open_study({}, config.recorded())
     attempt = search.next_attempt(0)
     assert attempt
-    run_id = tracker.create_trial(attempt.spec, attempt.name, attempt.retry)
-    tracker.describe(run_id, attempt.spec)
+    run_id = open_trial(tracker, attempt.spec, attempt.name, attempt.retry)
     search.opened_run(attempt, run_id)
     search.end(attempt.number, "interrupted")
     tracker.close_trial(run_id, "interrupted")

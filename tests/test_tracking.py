@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_result, make_spec
+from conftest import make_result, make_spec, open_trial
 from mlflow import MlflowClient
 from PIL import Image
 
@@ -34,7 +34,7 @@ def client(tracker: Tracker) -> MlflowClient:
 
 
 def test_a_run_carries_the_contract(tracker: Tracker, client: MlflowClient, tmp_path: Path) -> None:
-    run_id = tracker.open_trial(SPEC, "trial-0007-retry-1", retry=1)
+    run_id = open_trial(tracker, SPEC, "trial-0007-retry-1", retry=1)
     assert client.get_run(run_id).info.status == "RUNNING"
     tracker.log_epoch(run_id, RECORD)
     (tmp_path / "images" / "weights").mkdir(parents=True)
@@ -77,7 +77,7 @@ def test_a_run_carries_the_contract(tracker: Tracker, client: MlflowClient, tmp_
 
 
 def test_a_gpus_load_lies_beside_the_epoch_in_which_it_was_read(tracker: Tracker, client: MlflowClient) -> None:
-    run_id, name = tracker.open_trial(make_spec(), "trial-0008", 0), "system/gpu_0_utilization_percentage"
+    run_id, name = open_trial(tracker, make_spec(), "trial-0008", 0), "system/gpu_0_utilization_percentage"
     load = {name: 37.0}
     tracker.log_epochs(run_id, [(1000, RECORD, load)])
     (point,) = client.get_metric_history(run_id, name)
@@ -89,7 +89,7 @@ def test_a_gpus_load_lies_beside_the_epoch_in_which_it_was_read(tracker: Tracker
 def test_states_have_the_status_of_the_ledger(
     tracker: Tracker, client: MlflowClient, state: State, status: str
 ) -> None:
-    run_id = tracker.open_trial(SPEC, "trial-0001", retry=0)
+    run_id = open_trial(tracker, SPEC, "trial-0001", retry=0)
     tracker.close_trial(run_id, state, reason="why")
     run = client.get_run(run_id)
     assert run.info.status == status
@@ -100,7 +100,7 @@ def test_states_have_the_status_of_the_ledger(
 
 
 def test_runs_that_are_open_can_be_found(tracker: Tracker) -> None:
-    run_id = tracker.open_trial(SPEC, "trial-0002", retry=0)
+    run_id = open_trial(tracker, SPEC, "trial-0002", retry=0)
     assert [run.run_id for run in tracker.runs("trial", running=True)] == [run_id]
     tracker.close_trial(run_id, "interrupted")
     assert list(tracker.runs("trial", running=True)) == []
@@ -147,8 +147,7 @@ def test_an_sqlite_path_is_relative_to_the_project(tmp_path: Path) -> None:
 def test_a_project_that_was_copied_writes_nothing_to_its_old_place(
     root: Path, tracker: Tracker, tmp_path: Path
 ) -> None:
-    known = tracker.create_trial(SPEC, "trial-0001", 0)
-    tracker.describe(known, SPEC)  # its files are in the old place now
+    known = open_trial(tracker, SPEC, "trial-0001", 0)  # its files are in the old place now
     tracker.close_trial(known, "interrupted")
     new = tmp_path / "copy"
     shutil.copytree(root, new)
@@ -161,8 +160,7 @@ def test_a_project_that_was_copied_writes_nothing_to_its_old_place(
     assert (new / "mlruns" / "mlflow.db").read_bytes() == before
     move(uri, artifacts, moved(uri, artifacts))
     again = Tracker("sqlite:///mlruns/mlflow.db", "mlruns/artifacts", "s", new)
-    run_id = again.create_trial(SPEC, "trial-0001-retry-1", 1)
-    again.describe(run_id, SPEC)
+    run_id = open_trial(again, SPEC, "trial-0001-retry-1", 1)
     assert (artifacts / "s" / run_id / "artifacts" / "spec.json").exists()
     assert not (root / "mlruns" / "artifacts" / "s" / run_id).exists()
 

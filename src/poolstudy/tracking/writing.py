@@ -126,16 +126,6 @@ class Tracker:
         self._client.log_dict(run_id, dict(config), "config.json")
         return run_id
 
-    def open_trial(self, spec: TrialSpec, name: str, retry: int, patch: str = "") -> str:
-        """A new run for an attempt, with everything that is known before it trains. Returns its ID.
-
-        Args:
-            patch: what the code holds beyond its commit.
-        """
-        run_id = self.create_trial(spec, name, retry)
-        self.describe(run_id, spec, patch)
-        return run_id
-
     def create_trial(self, spec: TrialSpec, name: str, retry: int, began_at: int | None = None) -> str:
         """A new run for an attempt that began at this millisecond, or now. Returns its ID."""
         tags = tags_of(spec) | {"poolstudy.attempt": str(retry), **_colour(spec)}
