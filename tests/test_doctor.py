@@ -61,6 +61,7 @@ from test_reproduce import TRIALS
 from test_search import identity
 
 from poolstudy.compose import load_config
+from poolstudy.config import StudyConfig
 from poolstudy.doctor import _Doctor
 from poolstudy.doctor.case import Ward
 from poolstudy.doctor.trouble import Cure, Trouble, wrong
@@ -362,26 +363,53 @@ def test_what_others_keep_on_the_same_server_is_left_alone(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
         config = load_config("tiny", [], project)
         assert config.tracking.uri == server.uri
-        trackers = {name: Tracker(server.uri, "artifacts", name, tmp_path) for name in ("theirs", "tiny")}
-        for name, tracker in trackers.items():  # both are being run by a colleague
+        for name in ("theirs", "tiny"):  # both are being run by a colleague
+            tracker = Tracker(server.uri, "artifacts", name, tmp_path)
             tracker.open_study({}, config.recorded())
             tracker.create_trial(make_spec(name), "trial-0007", 0)
-        search = Search(project / "mlruns" / "optuna.db", config, identity())
-        attempt = search.next_attempt(0)
-        assert attempt
-        ours = open_trial(trackers["tiny"], attempt.spec, attempt.name, 0)
-        search.opened_run(attempt, ours)  # and here it was killed
+        ours = killed(project, config, tmp_path)
         healthy, said = examined(project)
         assert not healthy
         assert "1 study in http" in said
-        assert "\n1 disagreement\n" in said
+        assert "\n2 disagreements\n" in said
         healthy, said = examined(project, fix=True)
         assert healthy, said
-        assert said.count("✓ mended") == 1
+        assert said.count("✓ mended") == 2
         assert [run.status for run in every_run(server.uri, "theirs")] == ["RUNNING", "RUNNING"]
         states = {run.run_id: run.standing for run in every_run(server.uri, "tiny")}
-        assert (states.pop(ours), [*states.values()]) == ("interrupted", ["running", "running"])
+        assert [states.pop(one) for one in ours] == ["interrupted", "interrupted"]
+        assert [*states.values()] == ["running", "running"]
         assert said.endswith("1 study: nothing disagrees\n")
+
+
+def killed(project: Path, config: StudyConfig, root: Path, *, notes: bool = True) -> tuple[str, str]:
+    """A study that was killed at its first trial: its own run, and the trial's."""
+    search = Search(project / "mlruns" / "optuna.db", config, identity())
+    tracker = Tracker(config.tracking.uri, "artifacts", "tiny", root)
+    tracker.book = search.book
+    own, attempt = tracker.open_study({}, config.recorded()), search.next_attempt(0)
+    assert attempt
+    run_id = open_trial(tracker, attempt.spec, attempt.name, 0)
+    if notes:
+        search.opened_run(attempt, run_id)
+    return own, run_id
+
+
+def test_what_others_run_of_the_same_study_is_told_apart(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = f"sqlite:///{tmp_path}/shared/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", shared)
+    config, colleague = load_config("tiny", [], project), tmp_path / "colleague"
+    (colleague / "mlruns").mkdir(parents=True)
+    theirs, ours = killed(colleague, config, tmp_path), killed(project, config, tmp_path, notes=False)
+    healthy, said = examined(project, fix=True)
+    assert healthy, said
+    assert "2 runs of other projects, as far as can be told: left alone" in said
+    states = {run.run_id: run.standing for run in every_run(shared)}
+    assert [states.pop(one) for one in theirs] == ["running", "running"]
+    assert [states.pop(one) for one in ours] == ["interrupted", "interrupted"]
+    assert states == {}
 
 
 # Things that only a person can decide

@@ -47,6 +47,7 @@ class Study:
         )
         self.search = Search(self.root / "optuna.db", load_config("tiny", [], self.root), identity)
         self.tracker = Tracker("sqlite:///mlflow.db", "artifacts", "tiny", self.root)
+        self.tracker.book = self.search.book
 
     def begin(self, *, folder: bool = True, run: bool = True) -> Attempt:
         attempt = self.search.next_attempt(2)
@@ -114,6 +115,31 @@ def test_a_run_whose_id_did_not_reach_the_folder_is_found(study: Study) -> None:
     study.open()
     recover(study.search, study.tracker, study.staging)
     assert study.search.run_of(attempt) == run_id
+
+
+def test_two_projects_that_run_the_same_study_in_one_store_take_no_run_of_each_others(study: Study) -> None:
+    attempt, theirs = study.begin(run=False), Tracker("sqlite:///mlflow.db", "artifacts", "tiny", study.root)
+    theirs.book = "0" * 32
+    their_study = theirs.open_study({"seed": 8}, {})
+    their_run = open_trial(theirs, attempt.spec, attempt.name, 0)
+    assert study.tracker.find_trial(attempt.spec, 0) is None
+    own, run_id = study.tracker.open_study({"seed": 7}, {}), open_trial(study.tracker, attempt.spec, attempt.name, 0)
+    study.tracker.delete_doubles(run_id, attempt.spec, 0)
+    assert {run.run_id for run in theirs.runs("trial", running=True)} == {their_run, run_id}
+    study.open()
+    recover(study.search, study.tracker, study.staging)
+    assert study.search.run_of(attempt) == run_id
+    assert study.tracker.open_study({"seed": 7}, {}) == own
+    assert theirs.open_study({"seed": 8}, {}) == their_study != own
+
+
+def test_of_a_study_that_an_earlier_version_made_runs_are_found_without_a_book(study: Study) -> None:
+    study.tracker.book = ""
+    attempt = study.begin(run=False)
+    run_id = open_trial(study.tracker, attempt.spec, attempt.name, 0)
+    assert study.tracker.find_trial(attempt.spec, 0) == run_id
+    own = study.tracker.open_study({}, {})
+    assert study.tracker.open_study({}, {}) == own
 
 
 def test_what_optuna_was_told_and_the_folder_was_not_is_made_good(study: Study) -> None:

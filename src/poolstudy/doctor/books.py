@@ -29,7 +29,8 @@ def look(case: Case) -> Iterator[Trouble]:
         yield from _unknown_runs(case)
     yield from _reproductions(case)
     if case.strangers:
-        yield note(case.study, f"{some(case.strangers, 'run')} that Optuna has not noted here: left alone")
+        found = f"{some(case.strangers, 'run')} of other projects, as far as can be told"
+        yield note(case.study, f"{found}: left alone")
 
 
 # The study's own run
@@ -38,12 +39,12 @@ def look(case: Case) -> Iterator[Trouble]:
 def _own_run(case: Case) -> Iterator[Trouble]:
     if len(case.own) > 1:
         found = f"{len(case.own)} runs of the study itself: {', '.join(run.run_id for run in case.own)}"
-        yield wrong(case.study, found, "the oldest goes on; delete the others in MLflow's pages")
+        yield wrong(case.study, found, "the first goes on; delete the others in MLflow's pages")
     elif not case.own and case.attempts:
         yield wrong(case.study, "MLflow has no run of the study itself", f"start it again: poolstudy run {case.study}")
     for run in (one for one in case.own if one.status == "RUNNING"):
         found = f"its own run {run.run_id} is RUNNING"
-        if case.shared:
+        if case.shared and not case.book_id:  # nothing on it says whose it is
             yield note(case.study, f"{found}: another project may work on it")
             continue
         done = len({attempt.slot for attempt in case.attempts if attempt.state in ("complete", "pruned")})
