@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from poolstudy.records import DataIdentity, EpochRecord, TrainingSettings, TrialResult, TrialSpec
 from poolstudy.space import HyperParameters
+
+if TYPE_CHECKING:  # it takes seconds to import
+    from poolstudy.tracking import Tracker
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -135,6 +138,13 @@ def make_spec(study: str = "s", slot: int = 7) -> TrialSpec:
     hyperparameters = HyperParameters(pooling="max", pool_size=2, filters=(3, 4), dropout=0.25)
     training = TrainingSettings(epochs=3)
     return TrialSpec(study=study, slot=slot, seed=99, hyperparameters=hyperparameters, training=training, data=data)
+
+
+def open_trial(tracker: "Tracker", spec: TrialSpec, name: str, retry: int) -> str:
+    """A run for an attempt, as the delivery opens it. Returns its ID."""
+    run_id = tracker.create_trial(spec, name, retry)
+    tracker.describe(run_id, spec)
+    return run_id
 
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import optuna
 import pytest
-from conftest import REPOSITORY, Command, make_spec
+from conftest import REPOSITORY, Command, make_spec, open_trial
 from rich.console import Console
 
 from poolstudy import check
@@ -152,7 +152,7 @@ def test_stores_are_counted(tmp_path: Path) -> None:
     tracker = Tracker("sqlite:///mlflow.db", "artifacts", "s", tmp_path)
     assert storage.tracking_store("sqlite:///mlflow.db", tmp_path).found.endswith(": 0 studies, 0 other runs")
     tracker.open_study({}, {})
-    tracker.open_trial(make_spec(), "trial-0007", 0)
+    open_trial(tracker, make_spec(), "trial-0007", 0)
     found = storage.tracking_store("sqlite:///mlflow.db", tmp_path)
     assert found == Finding("ok", "MLflow", f"{tmp_path}/mlflow.db: 1 study, 1 other run")
     database = f"sqlite:///{tmp_path}/optuna.db"

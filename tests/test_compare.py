@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browsing import OFFLINE, chromium, requested
-from conftest import REPOSITORY, make_result, make_spec
+from conftest import REPOSITORY, make_result, make_spec, open_trial
 from mlflow import MlflowClient
 from numpy.typing import NDArray
 from PIL import Image
@@ -66,7 +66,7 @@ def spec_of(slot: int, pooling: Pooling, data: DataIdentity, filters: tuple[int,
 
 def add(tracker: Tracker, spec: TrialSpec, files: Path | None, state: State = "complete", reason: str = "") -> str:
     """A run that ended so, with the files of a folder and a curve of two epochs."""
-    run_id = tracker.open_trial(spec, f"trial-{spec.slot:04d}", 0)
+    run_id = open_trial(tracker, spec, f"trial-{spec.slot:04d}", 0)
     result = make_result([1.0, 0.5 / spec.slot])
     for record in result.history:
         tracker.log_epoch(run_id, record)

@@ -1,17 +1,19 @@
 """A real study of a complete, a pruned and a failed trial, broken for real: what the doctor says and mends."""
 
 import contextlib
+import io
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from books import check_books, runs, trials
-from conftest import Command, clean_environment, make_project, make_result
+from conftest import Command, clean_environment, make_project, make_result, make_spec, open_trial
 from damage import (
     FAILED,
     GOOD,
@@ -53,9 +55,19 @@ from damage import (
 )
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from rich.console import Console
+from test_faults import Server
 from test_reproduce import TRIALS
+from test_search import identity
 
+from poolstudy.compose import load_config
+from poolstudy.config import StudyConfig
+from poolstudy.doctor import _Doctor
+from poolstudy.doctor.case import Ward
+from poolstudy.doctor.trouble import Cure, Trouble, wrong
 from poolstudy.lock import study_lock
+from poolstudy.search import Search
+from poolstudy.tracking import Tracker, every_run
 
 pytestmark = pytest.mark.slow  # the same is asked of a whole study in test_study.py, and mended all at once
 PRUNE = ["pruner=median", "pruner.n_startup_trials=1", "pruner.n_warmup_steps=1", "execution.workers=1"]
@@ -185,6 +197,16 @@ def test_what_waits_to_be_delivered_is_noted_and_left_to_the_next_start(study: P
     assert content(study) == before
 
 
+def test_attempts_that_could_not_be_read_are_noted_and_left(study: Path) -> None:
+    folder = study / "mlruns" / "staging" / "_unread" / "tiny" / "trial-0001-5"
+    folder.mkdir(parents=True)
+    for fix in (False, True):
+        healthy, said = examined(study, fix=fix)
+        assert healthy
+        assert "attempts of another version that this one cannot read" in said
+    assert folder.exists()
+
+
 def test_the_studys_own_run_is_closed(study: Path) -> None:
     (own,) = runs(study, kind="study")
     mlflow_edit(study, "UPDATE runs SET status = 'RUNNING', end_time = NULL WHERE run_uuid = ?", own.info.run_id)
@@ -224,6 +246,24 @@ def test_a_project_that_was_moved_finds_its_files_again(study: Path, tmp_path: P
     assert len(kept) == backup.stat().st_size
     assert MlflowClient(uri(new)).list_artifacts(runs(new)[GOOD].info.run_id)
     assert examined(new) == (True, "1 study: nothing disagrees\n")
+
+
+def test_a_project_that_was_copied_runs_nothing_until_it_is_mended(
+    whole: Path, tmp_path: Path, poolstudy: Command
+) -> None:
+    new, good = tmp_path / "copy", runs(whole)[GOOD].info.run_id
+    shutil.copytree(whole, new)
+    before = content(whole), set(content(new))
+    run = ["run", "tiny", "sampler=list", f"sampler.trials=[{TRIALS}]", "study.trials=3", *PRUNE]
+    for command in (run, ["reproduce", good]):
+        said = poolstudy(new, *command)
+        assert (said.returncode, said.stderr.count("\n")) == (3, 1), said.stderr
+        assert "the project was moved or copied" in said.stderr
+        assert "poolstudy doctor --fix" in said.stderr
+    assert (content(whole), set(content(new)) - {"mlruns/logs/reproduce.log"}) == before
+    assert poolstudy(new, "doctor", "--fix").returncode == 0
+    assert poolstudy(new, "reproduce", good).returncode == 0
+    assert content(whole) == before[0]
 
 
 @pytest.mark.parametrize("name", ["optuna.db", "mlflow.db"])
@@ -276,6 +316,100 @@ def test_cached_images_that_were_changed_are_written_anew(study: Path) -> None:
     assert f"cache/{cache.name}: train_images not as their digests say" in examined(study)[1]
     assert examined(study, fix=True)[0]
     assert not cache.exists()
+
+
+# Mending itself
+
+
+def treated(project: Path, look: Callable[[], Iterator[Trouble]]) -> int:
+    """How many disagreements remain after mending."""
+    ward = Ward(project, uri(project), project / "mlruns" / "artifacts")
+    doctor = _Doctor(ward, Console(file=io.StringIO()), fix=True)
+    doctor.treat(look)
+    return doctor.remaining
+
+
+def test_what_cannot_be_mended_is_tried_once(project: Path) -> None:
+    tries: list[str] = []
+
+    def fail() -> None:
+        tries.append("once")
+        raise sqlite3.OperationalError("database is locked")
+
+    assert treated(project, lambda: iter([wrong("study", "it is held", Cure("mends it", fail))])) == 1
+    assert tries == ["once"]
+
+
+def test_what_is_mended_in_the_last_round_does_not_remain(project: Path) -> None:
+    left = ["first", "second", "third", "last"]
+
+    def look() -> Iterator[Trouble]:
+        if left:  # each shows the next
+            yield wrong("study", f"the {left[0]} is amiss", Cure(f"mends the {left[0]}", lambda: left.pop(0)))
+
+    assert treated(project, look) == 0
+
+
+# A store that other projects use too
+
+
+def test_what_others_keep_on_the_same_server_is_left_alone(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(tmp_path / "server")
+    with contextlib.ExitStack() as last:
+        last.callback(server.stop)
+        server.start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        config = load_config("tiny", [], project)
+        assert config.tracking.uri == server.uri
+        for name in ("theirs", "tiny"):  # both are being run by a colleague
+            tracker = Tracker(server.uri, "artifacts", name, tmp_path)
+            tracker.open_study({}, config.recorded())
+            tracker.create_trial(make_spec(name), "trial-0007", 0)
+        ours = killed(project, config, tmp_path)
+        healthy, said = examined(project)
+        assert not healthy
+        assert "1 study in http" in said
+        assert "\n2 disagreements\n" in said
+        healthy, said = examined(project, fix=True)
+        assert healthy, said
+        assert said.count("✓ mended") == 2
+        assert [run.status for run in every_run(server.uri, "theirs")] == ["RUNNING", "RUNNING"]
+        states = {run.run_id: run.standing for run in every_run(server.uri, "tiny")}
+        assert [states.pop(one) for one in ours] == ["interrupted", "interrupted"]
+        assert [*states.values()] == ["running", "running"]
+        assert said.endswith("1 study: nothing disagrees\n")
+
+
+def killed(project: Path, config: StudyConfig, root: Path, *, notes: bool = True) -> tuple[str, str]:
+    """A study that was killed at its first trial: its own run, and the trial's."""
+    search = Search(project / "mlruns" / "optuna.db", config, identity())
+    tracker = Tracker(config.tracking.uri, "artifacts", "tiny", root)
+    tracker.book = search.book
+    own, attempt = tracker.open_study({}, config.recorded()), search.next_attempt(0)
+    assert attempt
+    run_id = open_trial(tracker, attempt.spec, attempt.name, 0)
+    if notes:
+        search.opened_run(attempt, run_id)
+    return own, run_id
+
+
+def test_what_others_run_of_the_same_study_is_told_apart(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = f"sqlite:///{tmp_path}/shared/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", shared)
+    config, colleague = load_config("tiny", [], project), tmp_path / "colleague"
+    (colleague / "mlruns").mkdir(parents=True)
+    theirs, ours = killed(colleague, config, tmp_path), killed(project, config, tmp_path, notes=False)
+    healthy, said = examined(project, fix=True)
+    assert healthy, said
+    assert "2 runs of other projects, as far as can be told: left alone" in said
+    states = {run.run_id: run.standing for run in every_run(shared)}
+    assert [states.pop(one) for one in theirs] == ["running", "running"]
+    assert [states.pop(one) for one in ours] == ["interrupted", "interrupted"]
+    assert states == {}
 
 
 # Things that only a person can decide

@@ -1,3 +1,5 @@
+import contextlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,9 +8,11 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY, make_spec
 
+from poolstudy import worker
 from poolstudy.compose import load_config
 from poolstudy.cost import Timing
 from poolstudy.estimate import Measured, Past
+from poolstudy.execution.local import LocalEngine
 from poolstudy.outlook import Outlook, Room, look_ahead, measure, rounded, size
 from poolstudy.records import Ended
 
@@ -23,7 +27,8 @@ class Engine:
         self.seconds = seconds
         self.networks: list[Any] = []
 
-    def call(self, task: Callable[[], Any]) -> Measured:
+    def call(self, task: Callable[[], Any], timeout: float | None = None) -> Measured:
+        self.timeout = timeout
         if self.seconds is None:
             raise ChildProcessError("its process was ended by SIGKILL")
         self.networks = [spec.hyperparameters for spec in task.args[0]]  # type: ignore[attr-defined]  # a partial
@@ -82,6 +87,26 @@ def test_a_measurement_that_fails_leaves_the_time_open() -> None:
     assert outlook.forecast().left(0) is None
 
 
+@pytest.mark.parametrize(("overrides", "seconds"), [((), 600), (("execution.trial_timeout=60",), 60)])
+def test_a_measurement_has_the_time_of_a_trial_and_never_for_ever(overrides: tuple[str, ...], seconds: float) -> None:
+    engine = Engine(seconds=6)
+    looked(engine, *overrides)
+    assert engine.timeout == seconds
+
+
+def hang(*_: object) -> None:
+    time.sleep(60)
+
+
+def test_a_measurement_that_hangs_does_not_hold_up_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "measure", hang)  # a driver may
+    config = load_config("pooling", ["execution.trial_timeout=1"], REPOSITORY)
+    with contextlib.closing(LocalEngine(worker.run_task, [], tmp_path / "log", 1)) as engine:
+        began = time.monotonic()
+        assert measure(config, DATA, tmp_path, engine, "CPU:0") is None
+        assert time.monotonic() - began < 30
+
+
 def test_a_budget_beyond_the_space_is_the_space() -> None:
     outlook = looked(Engine(6), "space.filters=[16,16]", "space.dropout=0.1", "study.trials=50")
     assert outlook.asked.trials == 4  # two poolings, two windows
@@ -121,8 +146,8 @@ def test_rough_times_are_whole_minutes() -> None:
 
 def test_where_networks_differ_the_space_on_average_is_said_too() -> None:
     class Steep(Engine):
-        def call(self, task: Callable[[], Any]) -> Measured:
-            measured = super().call(task)
+        def call(self, task: Callable[[], Any], timeout: float | None = None) -> Measured:
+            measured = super().call(task, timeout)
             cheap, dear = (one.network for one in measured.timings)
             return Measured((Timing(cheap, 1), Timing(dear, 60)), 0.0, 1, 1)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 import optuna
 import pytest
 from browsing import OFFLINE, chromium, requested, uncaught
-from conftest import make_project, make_result, make_spec
+from conftest import make_project, make_result, make_spec, open_trial
 from mlflow import MlflowClient
 from optuna.distributions import FloatDistribution
 from PIL import Image
@@ -179,7 +179,7 @@ def play(root: Path) -> Play:
         for slot, state in enumerate(states, start=1):
             attempt = search.next_attempt(0)
             assert attempt is not None
-            run_id = tracker.open_trial(attempt.spec, attempt.name, attempt.retry)
+            run_id = open_trial(tracker, attempt.spec, attempt.name, attempt.retry)
             search.opened_run(attempt, run_id)
             result = make_result([1.0, 1 / slot, 2.0][: 1 + slot % 3]) if state in ("complete", "pruned") else None
             for record in result.history if result else ():

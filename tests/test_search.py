@@ -51,6 +51,16 @@ def opened(project: Path, empty_database: Path) -> Open:
     return call
 
 
+def test_a_studys_book_has_an_id_of_its_own_that_stays(opened: Open, project: Path) -> None:
+    first = opened()
+    assert len(first.book) == 32
+    assert opened().book == first.book == read_books(project / "optuna.db")["tiny"].id
+    assert opened("study.name=other").book != first.book
+    with sqlite3.connect(project / "optuna.db") as database:  # as earlier versions made it
+        database.execute("DELETE FROM study_user_attributes WHERE key = 'book'")
+    assert (opened().book, read_books(project / "optuna.db")["tiny"].id) == ("", "")
+
+
 def take(search: Search, state: State = "complete", objective: float | None = None, retries: int = 2) -> Attempt | None:
     """One attempt, opened and ended; the objective is some function of the configuration."""
     attempt = search.next_attempt(retries)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY, Command, make_result, make_spec
+from conftest import REPOSITORY, Command, make_result, make_spec, open_trial
 from rich.console import Console
 
 from poolstudy.records import TrialSpec
@@ -44,9 +44,9 @@ def tracker(root: Path) -> Tracker:
 @pytest.fixture(scope="module")
 def complete(tracker: Tracker, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A lost attempt at slot 7, and the one that was then complete."""
-    lost = tracker.open_trial(make_spec(), "trial-0007", 0)
+    lost = open_trial(tracker, make_spec(), "trial-0007", 0)
     tracker.close_trial(lost, "lost", reason="its process was ended by SIGKILL")
-    run_id = tracker.open_trial(make_spec(), "trial-0007-retry-1", 1)
+    run_id = open_trial(tracker, make_spec(), "trial-0007-retry-1", 1)
     folder = tmp_path_factory.mktemp("files")
     (folder / "layers.csv").write_text(LAYERS)
     (folder / "history.csv").write_text(HISTORY)
@@ -135,7 +135,7 @@ COPIED = {"spec", "data", "weights", "untrained"}
 def test_a_run_that_ended_before_its_first_epoch_is_told_too(
     root: Path, tracker: Tracker, state: Any, reason: str, standing: str
 ) -> None:
-    run_id = tracker.open_trial(make_spec(slot=8), "trial-0008", 0)
+    run_id = open_trial(tracker, make_spec(slot=8), "trial-0008", 0)
     if state:
         tracker.close_trial(run_id, state, reason=reason)
     for width in (80, 40, 12):
@@ -150,7 +150,7 @@ def test_a_run_that_ended_before_its_first_epoch_is_told_too(
 
 
 def test_a_run_that_was_lost_on_its_way_has_the_epochs_it_had(root: Path, tracker: Tracker) -> None:
-    run_id = tracker.open_trial(make_spec(slot=9), "trial-0009", 0)
+    run_id = open_trial(tracker, make_spec(slot=9), "trial-0009", 0)
     for record in make_result([2.0, 1.0]).history:
         tracker.log_epoch(run_id, record)
     tracker.close_trial(run_id, "lost", reason="hung")
@@ -165,9 +165,9 @@ def test_a_study_is_told_by_its_settings_its_trials_and_its_best(root: Path, tra
     assert "  runs    none yet" in shown(root, run_id)
     best = ""
     for slot, losses in {1: [1.0], 2: [0.5], 3: [0.75]}.items():
-        best = study.open_trial(make_spec(slot=slot), f"trial-{slot:04d}", 0)
+        best = open_trial(study, make_spec(slot=slot), f"trial-{slot:04d}", 0)
         study.close_trial(best, "pruned" if slot == 2 else "complete", result=make_result(losses))
-    study.open_trial(make_spec(slot=4), "trial-0004", 0)
+    open_trial(study, make_spec(slot=4), "trial-0004", 0)
     lines = shown(root, run_id)
     assert lines[0] == "study whole: running"
     assert "  objective  best_val_loss" in lines

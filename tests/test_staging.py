@@ -1,12 +1,13 @@
 """An attempt's folder: what is on disk is what is left to do."""
 
+import time
 from pathlib import Path
 
 import pytest
 from conftest import make_result, make_spec
 
 from poolstudy.records import Attempt
-from poolstudy.staging import AttemptFolder, folders
+from poolstudy.staging import AttemptFolder, folders, unread
 
 ATTEMPT = Attempt(number=9, slot=7, retry=1, spec=make_spec())
 
@@ -53,9 +54,21 @@ def test_an_epoch_that_was_not_written_to_its_end_is_none(folder: AttemptFolder)
 
 def test_what_is_no_attempts_folder_goes(folder: AttemptFolder, tmp_path: Path) -> None:
     (tmp_path / "cut-short" / "files").mkdir(parents=True)
-    (tmp_path / "damaged").mkdir()
-    (tmp_path / "damaged" / "attempt.json").write_text("{")
     assert [one.path for one in folders(tmp_path)] == [folder.path]
     assert list(tmp_path.iterdir()) == [folder.path]
     folder.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"attempt": {"of": "another version"}}', b"\xff"])
+def test_what_this_version_cannot_read_is_set_aside_whole(tmp_path: Path, content: bytes) -> None:
+    staging = tmp_path / "staging" / "tiny"
+    for _ in range(2):  # also where one of the same name lies there
+        strange = AttemptFolder.make(staging, ATTEMPT)
+        strange.add_epoch(make_result([1.25]).best)
+        (strange.path / "attempt.json").write_bytes(content)
+        assert list(folders(staging)) == []
+        assert list(staging.iterdir()) == []
+        time.sleep(0.002)
+    kept = [path for path in unread(staging).iterdir() if path.name.startswith("trial-0007-retry-1-")]
+    assert [sorted(file.name for file in path.iterdir()) for path in kept] == [["attempt.json", "epochs.jsonl"]] * 2

@@ -1,16 +1,17 @@
 """MLflow on SQLite in a temporary folder."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_result, make_spec
+from conftest import make_result, make_spec, open_trial
 from mlflow import MlflowClient
 from PIL import Image
 
 from poolstudy.errors import StoreError
 from poolstudy.records import State, TrialSpec
-from poolstudy.tracking import STATUS, Tracker, dashboard_link, latest_study, resolved_uri
+from poolstudy.tracking import STATUS, Tracker, dashboard_link, is_own, latest_study, move, moved, resolved_uri
 
 SPEC = make_spec()
 RESULT = make_result([1.25])
@@ -33,7 +34,7 @@ def client(tracker: Tracker) -> MlflowClient:
 
 
 def test_a_run_carries_the_contract(tracker: Tracker, client: MlflowClient, tmp_path: Path) -> None:
-    run_id = tracker.open_trial(SPEC, "trial-0007-retry-1", retry=1)
+    run_id = open_trial(tracker, SPEC, "trial-0007-retry-1", retry=1)
     assert client.get_run(run_id).info.status == "RUNNING"
     tracker.log_epoch(run_id, RECORD)
     (tmp_path / "images" / "weights").mkdir(parents=True)
@@ -76,7 +77,7 @@ def test_a_run_carries_the_contract(tracker: Tracker, client: MlflowClient, tmp_
 
 
 def test_a_gpus_load_lies_beside_the_epoch_in_which_it_was_read(tracker: Tracker, client: MlflowClient) -> None:
-    run_id, name = tracker.open_trial(make_spec(), "trial-0008", 0), "system/gpu_0_utilization_percentage"
+    run_id, name = open_trial(tracker, make_spec(), "trial-0008", 0), "system/gpu_0_utilization_percentage"
     load = {name: 37.0}
     tracker.log_epochs(run_id, [(1000, RECORD, load)])
     (point,) = client.get_metric_history(run_id, name)
@@ -88,7 +89,7 @@ def test_a_gpus_load_lies_beside_the_epoch_in_which_it_was_read(tracker: Tracker
 def test_states_have_the_status_of_the_ledger(
     tracker: Tracker, client: MlflowClient, state: State, status: str
 ) -> None:
-    run_id = tracker.open_trial(SPEC, "trial-0001", retry=0)
+    run_id = open_trial(tracker, SPEC, "trial-0001", retry=0)
     tracker.close_trial(run_id, state, reason="why")
     run = client.get_run(run_id)
     assert run.info.status == status
@@ -99,7 +100,7 @@ def test_states_have_the_status_of_the_ledger(
 
 
 def test_runs_that_are_open_can_be_found(tracker: Tracker) -> None:
-    run_id = tracker.open_trial(SPEC, "trial-0002", retry=0)
+    run_id = open_trial(tracker, SPEC, "trial-0002", retry=0)
     assert [run.run_id for run in tracker.runs("trial", running=True)] == [run_id]
     tracker.close_trial(run_id, "interrupted")
     assert list(tracker.runs("trial", running=True)) == []
@@ -141,6 +142,45 @@ def test_a_description_that_a_person_wrote_stays(tracker: Tracker, client: Mlflo
 def test_an_sqlite_path_is_relative_to_the_project(tmp_path: Path) -> None:
     assert resolved_uri("sqlite:///mlruns/x.db", tmp_path) == f"sqlite:///{tmp_path}/mlruns/x.db"
     assert resolved_uri("http://host:1", tmp_path) == "http://host:1"
+
+
+def test_a_project_that_was_copied_writes_nothing_to_its_old_place(
+    root: Path, tracker: Tracker, tmp_path: Path
+) -> None:
+    known = open_trial(tracker, SPEC, "trial-0001", 0)  # its files are in the old place now
+    tracker.close_trial(known, "interrupted")
+    new = tmp_path / "copy"
+    shutil.copytree(root, new)
+    uri, artifacts = f"sqlite:///{new}/mlruns/mlflow.db", new / "mlruns" / "artifacts"
+    before = (new / "mlruns" / "mlflow.db").read_bytes()
+    with pytest.raises(StoreError) as caught:
+        Tracker("sqlite:///mlruns/mlflow.db", "mlruns/artifacts", "s", new)
+    assert f"lie in {artifacts}/s, and MLflow puts new ones into {root}/mlruns/artifacts/s" in str(caught.value)
+    assert "poolstudy doctor --fix" in str(caught.value)
+    assert (new / "mlruns" / "mlflow.db").read_bytes() == before
+    move(uri, artifacts, moved(uri, artifacts))
+    again = Tracker("sqlite:///mlruns/mlflow.db", "mlruns/artifacts", "s", new)
+    run_id = open_trial(again, SPEC, "trial-0001-retry-1", 1)
+    assert (artifacts / "s" / run_id / "artifacts" / "spec.json").exists()
+    assert not (root / "mlruns" / "artifacts" / "s" / run_id).exists()
+
+
+def test_a_store_in_the_projects_folder_is_its_own(tmp_path: Path) -> None:
+    root, disk = tmp_path / "project", tmp_path / "disk"
+    root.mkdir()
+    disk.mkdir()
+    assert is_own(resolved_uri("sqlite:///mlruns/mlflow.db", root), root)
+    (root / "mlruns").symlink_to(disk)
+    assert is_own(resolved_uri("sqlite:///mlruns/mlflow.db", root), root)
+    for other in (f"sqlite:///{tmp_path}/mlflow.db", "http://127.0.0.1:1", "postgresql://127.0.0.1/x"):
+        assert not is_own(resolved_uri(other, root), root)
+
+
+def test_a_store_outside_of_the_project_may_have_the_files_elsewhere(tmp_path: Path) -> None:
+    shared = f"sqlite:///{tmp_path}/shared/mlflow.db"
+    theirs = Tracker(shared, "artifacts", "s", tmp_path / "theirs")
+    (tmp_path / "ours" / "artifacts" / "s").mkdir(parents=True)
+    assert Tracker(shared, "artifacts", "s", tmp_path / "ours").experiment_id == theirs.experiment_id
 
 
 def test_a_store_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from poolstudy.ledger import recover, settle
 from poolstudy.nvml import Meter
 from poolstudy.places import Place, Places
 from poolstudy.records import Device, State
-from poolstudy.staging import AttemptFolder
+from poolstudy.staging import AttemptFolder, unread
 
 if TYPE_CHECKING:
     from poolstudy.search import Attempt, Search
@@ -124,12 +124,17 @@ class Coordinator:
         Raises:
             StoreError: MLflow's store failed.
         """
-        self._delivery.close(last, _FAREWELL if self._interrupt.signal else 10 * _FAREWELL)
+        try:
+            self._delivery.close(last, _FAREWELL if self._interrupt.signal else 10 * _FAREWELL)
+        finally:
+            self._note_runs()  # that were opened since the loop ended, or where there was nothing to loop for
 
     def _recover(self) -> None:
         for folder in recover(self._search, self._tracker, self._around.staging):
             self._delivery.add(folder)
             self._bring(folder)
+        if (aside := unread(self._around.staging)).is_dir():
+            self._display.warn(f"{os.path.relpath(aside)} has attempts of another version that this one cannot read")
         until = time.monotonic() + _CLOSING  # what needs no drawing is closed before anything new is asked
         while self._goes_on(until) and not self._delivery.away and not self._delivery.settle(_MOMENT):
             pass

@@ -54,7 +54,7 @@ class _Entry:
 class Delivery:
     """Brings attempts to MLflow, each in order: its run, its epochs, its files and its end. Then its folder goes.
 
-    The methods are for the coordinator's thread; none but `opens` and `settle` waits for MLflow.
+    The methods are for the coordinator's thread; none but `opens`, `settle` and `close` waits for MLflow.
     """
 
     def __init__(self, tracker: "Tracker") -> None:
@@ -112,11 +112,6 @@ class Delivery:
         """The runs that have been opened since the last call."""
         while not self._opened.empty():
             yield self._opened.get()
-
-    def pending(self) -> int:
-        """How many attempts have ended and are not delivered."""
-        with self._changed:
-            return sum(entry.ready for entry in self._entries.values())
 
     def waiting(self) -> int:
         """How many things MLflow is still to be told."""

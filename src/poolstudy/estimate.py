@@ -1,6 +1,6 @@
 """How long a study takes and what it needs: arithmetic over what was measured. No clock, no process, no file.
 
-Before it starts `need` says the most it can take; while it runs a `Forecast` is told what happens, and when.
+Before it starts `longest` says the most it can take; while it runs a `Forecast` is told what happens, and when.
 """
 
 import heapq

@@ -4,6 +4,7 @@ import contextlib
 import glob
 import os
 import re
+import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -57,6 +58,11 @@ def appended(path: Path) -> BinaryIO:
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("ab")
+
+
+def read_only(database: Path) -> sqlite3.Connection:
+    """An SQLite file that exists, to be read only; waits ten seconds for who holds it."""
+    return sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
 
 
 def left_parts(folder: Path) -> list[Path]:

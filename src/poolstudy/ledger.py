@@ -29,7 +29,7 @@ def recover(search: "Search", tracker: "Tracker", staging: Path) -> list[Attempt
     """Settles in Optuna's book what was left open; returns every attempt that MLflow is still to be told of.
 
     What was trained to the end counts; the rest is tried again. A folder of an attempt that Optuna does not know
-    is of another study's book, and goes.
+    is of another study's book, and goes; one that cannot be read is set aside.
     """
     left = {_key(folder.attempt): folder for folder in folders(staging)}
     for attempt in search.unfinished():
@@ -44,6 +44,8 @@ def recover(search: "Search", tracker: "Tracker", staging: Path) -> list[Attempt
             remove(left.pop(key).path)
     open_runs = {run.run_id for run in tracker.runs("trial", running=True)}
     for key, one in settled.items():
+        if key in left and left[key].run_id not in ("", one.run_id):  # opened, and noted in its folder only
+            search.opened_run(one.attempt, left[key].run_id)
         if key not in left and one.run_id in open_runs:  # its folder was deleted
             _folder_of(one.attempt, left, staging).note_run(one.run_id)
         if key in left and left[key].ended is None:

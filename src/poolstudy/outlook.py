@@ -22,6 +22,8 @@ from poolstudy.records import DataIdentity, Ended, TrialSpec
 if TYPE_CHECKING:
     from poolstudy.tracking import Tracker
 
+_LONGEST = 600.0  # seconds of a measurement, where no trial has a limit; it takes some ten
+
 
 @dataclass(frozen=True)
 class Outlook:
@@ -129,7 +131,7 @@ def look_ahead(
 
 
 def measure(config: StudyConfig, data: DataIdentity, folder: Path, engine: LocalEngine, device: str) -> Measured | None:
-    """Trains the cheapest and the dearest network for some seconds; None where that fails.
+    """Trains the cheapest and the dearest network for some seconds; None where that fails, or hangs.
 
     Args:
         folder: of the saved `SearchData`.
@@ -142,7 +144,7 @@ def measure(config: StudyConfig, data: DataIdentity, folder: Path, engine: Local
     ]
     task = functools.partial(worker.measure, specs, folder, device, config.execution.threads_per_worker)
     try:
-        measured: Measured = engine.call(task)
+        measured: Measured = engine.call(task, config.execution.trial_timeout or _LONGEST)
     except ChildProcessError:  # whatever it was, the trials will say it
         return None
     return measured

@@ -128,13 +128,29 @@ class AttemptFolder:
 _START, _PATCH, _RUN, _EPOCHS, _END = "attempt.json", "code.patch", "run_id", "epochs.jsonl", "end.json"
 
 
+UNREAD = "_unread"
+"""The folder beside the studies' own for attempts that this version cannot read."""
+
+
 def folders(staging: Path) -> Iterator[AttemptFolder]:
-    """The attempts' folders in staging, in order of their names; removes what is no attempt's."""
+    """The attempts' folders in staging, in order of their names; removes what is no attempt's.
+
+    One whose attempt.json cannot be read is set aside, whole: another version may have trained it.
+    """
     for path in sorted(staging.glob("*")):
         try:
             yield AttemptFolder(path)
-        except (FileNotFoundError, NotADirectoryError, ValueError):
+        except (FileNotFoundError, NotADirectoryError):
             remove(path)
+        except ValueError:
+            aside = unread(staging)
+            aside.mkdir(parents=True, exist_ok=True)
+            path.rename(aside / f"{path.name}-{now()}")
+
+
+def unread(staging: Path) -> Path:
+    """Where a study's attempts lie that could not be read; there if there are any."""
+    return staging.parent / UNREAD / staging.name
 
 
 def trained_result(folder: Path) -> TrialResult | None:

@@ -163,6 +163,7 @@ def _prepared(config: StudyConfig, root: Path, data: SearchData, engine: LocalEn
     grounds = looking.result()
     # Optuna's after MLflow's: a study whose store cannot be opened leaves nothing.
     search = Search(mlruns / "optuna.db", config, data.identity)
+    tracker.book = search.book
     outlook = look_ahead(config, data.identity, len(grounds.places), search.ended(), tracker, grounds.measured)
     return _Prepared(grounds, tracker, search, outlook)
 

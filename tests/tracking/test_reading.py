@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import make_result, make_spec
+from conftest import make_result, make_spec, open_trial
 from mlflow import MlflowClient
 
 from poolstudy.errors import RunNotFound, StoreError
@@ -29,7 +29,7 @@ def start(root: Path, study: str, objective: str = "best_val_accuracy") -> Track
 
 def trial(tracker: Tracker, slot: int, state: State | None, losses: list[float]) -> str:
     """A trial of that state with these validation losses; its accuracy is 0.5 + best epoch / 10."""
-    run_id = tracker.open_trial(make_spec(slot=slot), f"trial-{slot:04d}", 0)
+    run_id = open_trial(tracker, make_spec(slot=slot), f"trial-{slot:04d}", 0)
     if state:
         tracker.close_trial(run_id, state, result=make_result(losses) if losses else None)
     return run_id
@@ -46,7 +46,7 @@ def done(tracker: Tracker, tmp_path_factory: pytest.TempPathFactory) -> FoundRun
     folder = tmp_path_factory.mktemp("files")
     (folder / "history.csv").write_text(HISTORY)
     (folder / "layers.csv").write_text('layer,shape\nconv_1,"(3, 3)"\n')
-    run_id = tracker.open_trial(make_spec(), "trial-0007", 0)
+    run_id = open_trial(tracker, make_spec(), "trial-0007", 0)
     tracker.log_files(run_id, folder)
     tracker.close_trial(run_id, "complete", result=make_result([1.25, 1.125]))
     return find_run(tracker.uri, run_id[:12])
@@ -179,7 +179,7 @@ def test_attempts_and_trials_are_those_of_the_slot_and_of_the_study(root: Path) 
     tracker = start(root, "fellows")
     lost = trial(tracker, 1, "lost", [])
     tracker.close_trial(
-        tracker.open_trial(make_spec(slot=1), "trial-0001-retry-1", 1), "complete", result=make_result([1.0])
+        open_trial(tracker, make_spec(slot=1), "trial-0001-retry-1", 1), "complete", result=make_result([1.0])
     )
     trial(tracker, 10, "complete", [1.0])
     found = find_run(tracker.uri, lost)

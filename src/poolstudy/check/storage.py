@@ -14,7 +14,6 @@ from poolstudy.sources import DigitsData, IdxData
 _GIGABYTE = 1e9
 _TRIAL_BYTES = 5e6  # a trial's files: its model, pictures and tables
 _LOW = 2 * _GIGABYTE
-_SQLITE = "sqlite:///"
 _NOT_YET = "is not made yet: the first study makes it"
 
 
@@ -50,15 +49,16 @@ def _not_here(section: IdxData) -> Finding:
 
 def tracking_store(uri: str, root: Path) -> Finding:
     """Whether MLflow's store answers."""
-    from poolstudy.tracking import count, resolved_uri
+    from poolstudy.tracking import count, database_of, resolved_uri
 
-    uri = resolved_uri(uri, root)
-    where = without_password(uri).removeprefix(_SQLITE)
-    if uri.startswith(("http://", "https://")):
-        return _server(uri, where)
-    if uri.startswith(_SQLITE) and not Path(where).exists():
-        return Finding("ok", "MLflow", f"{where} {_NOT_YET}")
     try:
+        uri = resolved_uri(uri, root)
+        database = database_of(uri)
+        where = str(database or without_password(uri))
+        if uri.startswith(("http://", "https://")):
+            return _server(uri, where)
+        if database and not database.exists():
+            return Finding("ok", "MLflow", f"{where} {_NOT_YET}")
         studies, runs = count(uri)
     except StoreError as error:
         return Finding("lacks", "MLflow", str(error))

@@ -1,13 +1,13 @@
 """Whether Optuna's book, MLflow's and the files of every study agree; and mending what can be mended.
 
-Optuna's book is the authority; MLflow's follows. A study that a process works on is left alone. Nothing that
-has ended is ever deleted.
+Optuna's book is the authority; MLflow's follows. A study that a process works on is left alone, and so is what other
+projects may have put into a store that they share with this one. Nothing that has ended is ever deleted.
 """
 
 import contextlib
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -23,10 +23,9 @@ from poolstudy.lock import holder, study_lock
 from poolstudy.search import STORE_ERRORS as OPTUNA_ERRORS
 from poolstudy.search import read_books
 from poolstudy.space import NAME
-from poolstudy.tracking import STORE_ERRORS, every_run, move, moved, place, resolved_uri
+from poolstudy.tracking import STORE_ERRORS, database_of, every_run, is_own, move, moved, place, resolved_uri
 
 _ROUNDS = 4  # mending one thing may show another
-_SQLITE = "sqlite:///"
 _NAME = re.compile(NAME)
 Look = Callable[[], Iterator[Trouble]]
 
@@ -40,6 +39,7 @@ def examine(root: Path, console: Console, *, fix: bool = False) -> bool:
 
     Raises:
         ConfigurationError: conf/tracking cannot be read.
+        StoreError: MLflow cannot use a database in this folder.
     """
     tracking = load_tracking(root)
     ward = Ward(root, resolved_uri(tracking.uri, root), (root / tracking.artifacts).resolve())
@@ -57,6 +57,7 @@ def _studies(ward: Ward, doctor: "_Doctor") -> dict[str, str] | None:
     doctor.treat(lambda: _stores(ward))  # not before both are whole: opening one that is half made would make it
     try:
         studies = _known(ward)
+        doctor.treat(lambda: _strangers(ward, studies))
     except PoolstudyError:
         return None  # it has been said
     for study, uri in studies.items():
@@ -92,28 +93,36 @@ class _Doctor:
         self._say(Finding("look", study, f"is being run by {who}: left alone"))
 
     def treat(self, look: Look) -> None:
-        """Says what a look finds; mends, and looks again, until there is nothing left to mend."""
-        for _ in range(_ROUNDS):
-            troubles = list(look())
-            for trouble in troubles:
-                self._say(trouble.finding)
-            cures = list(dict.fromkeys(trouble.cure for trouble in troubles if trouble.cure)) if self._fix else []
-            if not cures:
+        """Says what a look finds; mends, and looks again, until nothing is left that can be mended."""
+        troubles = self._found(look)
+        for _ in range(_ROUNDS if self._fix else 0):
+            cures = list(dict.fromkeys(trouble.cure for trouble in troubles if trouble.cure))
+            if not cures or not self._mend(cures):  # what failed would fail again
                 break
-            self._mend(cures)
+            troubles = self._found(look)
         self.remaining += sum(trouble.wrong for trouble in troubles)
 
-    def _mend(self, cures: list[Cure]) -> None:
+    def _found(self, look: Look) -> list[Trouble]:
+        troubles = list(look())
+        for trouble in troubles:
+            self._say(trouble.finding)
+        return troubles
+
+    def _mend(self, cures: list[Cure]) -> bool:
+        """Answers whether any of it was mended."""
         self._console.print("Now doctor --fix", soft_wrap=True)
         for cure in cures:
             self._console.print(f"  {cure.what}", soft_wrap=True)
+        mended = 0
         for cure in cures:
             try:
                 cure.do()
             except (PoolstudyError, OSError, sqlite3.Error, *STORE_ERRORS, *OPTUNA_ERRORS) as error:
                 self._say(Finding("lacks", "not mended", f"{cure.what}: {one_line(error)}"))
             else:
+                mended += 1
                 print_finding(Finding("ok", "mended", cure.what), self._console)
+        return mended > 0
 
     def _say(self, finding: Finding) -> None:
         """Each thing once, however often it is looked at."""
@@ -127,8 +136,8 @@ class _Doctor:
 
 def _databases(ward: Ward) -> Iterator[Trouble]:
     yield from disk.database(ward.optuna, "trials")
-    if ward.uri.startswith(_SQLITE):
-        yield from disk.database(Path(ward.uri.removeprefix(_SQLITE)), "runs")
+    if database := database_of(ward.uri):
+        yield from disk.database(database, "runs")
 
 
 def _disk(ward: Ward) -> Iterator[Trouble]:
@@ -155,7 +164,7 @@ def _stores(ward: Ward) -> Iterator[Trouble]:
 
 
 def _moved(ward: Ward) -> Iterator[Trouble]:
-    elsewhere = moved(ward.uri, ward.artifacts)
+    elsewhere = moved(ward.uri, ward.artifacts) if is_own(ward.uri, ward.root) else {}
     if not elsewhere:
         return
     new = ward.artifacts
@@ -168,16 +177,27 @@ def _moved(ward: Ward) -> Iterator[Trouble]:
 
 
 def _there(uri: str) -> bool:
-    return not uri.startswith(_SQLITE) or Path(uri.removeprefix(_SQLITE)).exists()
+    database = database_of(uri)
+    return database is None or database.exists()
 
 
 def _known(ward: Ward) -> dict[str, str]:
-    """Every study that a book has, and where its runs are."""
-    runs = every_run(ward.uri) if _there(ward.uri) else []
+    """Every study of this project that a book has, and where its runs are."""
+    runs = every_run(ward.uri) if is_own(ward.uri, ward.root) and _there(ward.uri) else []
     books = read_books(ward.optuna) if ward.optuna.exists() else {}
     found = {run.study: ward.uri for run in runs}
     found |= {name: _store(ward, book.tracking_uri) for name, book in books.items()}
     return {study: found[study] for study in sorted(found) if _NAME.fullmatch(study)}  # others are no study's, no path
+
+
+def _strangers(ward: Ward, known: Mapping[str, str]) -> Iterator[Trouble]:
+    """What else there is in a store that other projects use too: who works on it, no lock here tells."""
+    if is_own(ward.uri, ward.root) or not _there(ward.uri):
+        return
+    theirs = {run.study for run in every_run(ward.uri) if _NAME.fullmatch(run.study)} - known.keys()
+    if theirs:
+        found = f"{some(len(theirs), 'study', 'studies')} in {without_password(ward.uri)}, and not in Optuna here"
+        yield note("others", f"{found}: left alone")
 
 
 def _store(ward: Ward, uri: str | None) -> str:

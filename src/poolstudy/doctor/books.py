@@ -28,6 +28,9 @@ def look(case: Case) -> Iterator[Trouble]:
                 yield from _ended(case, attempt, runs.get(attempt.run_id))
         yield from _unknown_runs(case)
     yield from _reproductions(case)
+    if case.strangers:
+        found = f"{some(case.strangers, 'run')} of other projects, as far as can be told"
+        yield note(case.study, f"{found}: left alone")
 
 
 # The study's own run
@@ -36,15 +39,20 @@ def look(case: Case) -> Iterator[Trouble]:
 def _own_run(case: Case) -> Iterator[Trouble]:
     if len(case.own) > 1:
         found = f"{len(case.own)} runs of the study itself: {', '.join(run.run_id for run in case.own)}"
-        yield wrong(case.study, found, "the oldest goes on; delete the others in MLflow's pages")
+        yield wrong(case.study, found, "the first goes on; delete the others in MLflow's pages")
     elif not case.own and case.attempts:
         yield wrong(case.study, "MLflow has no run of the study itself", f"start it again: poolstudy run {case.study}")
-    for run in case.own:
-        if run.status == "RUNNING":
-            done = len({attempt.slot for attempt in case.attempts if attempt.state in ("complete", "pruned")})
-            close = functools.partial(_close_study, case, run.run_id, done)
-            found = f"its own run {run.run_id} is RUNNING, and no process works on the study"
-            yield wrong(case.study, found, Cure(f"closes run {run.run_id} of the study itself as interrupted", close))
+    for run in (one for one in case.own if one.status == "RUNNING"):
+        found = f"its own run {run.run_id} is RUNNING"
+        if case.shared and not case.book_id:  # nothing on it says whose it is
+            yield note(case.study, f"{found}: another project may work on it")
+            continue
+        done = len({attempt.slot for attempt in case.attempts if attempt.state in ("complete", "pruned")})
+        cure = Cure(
+            f"closes run {run.run_id} of the study itself as interrupted",
+            functools.partial(_close_study, case, run.run_id, done),
+        )
+        yield wrong(case.study, f"{found}, and no process works on the study", cure)
 
 
 def _close_study(case: Case, run_id: str, done: int) -> None:
@@ -149,11 +157,12 @@ def _unknown_to_optuna(case: Case) -> Iterator[Trouble]:
     for run in trials:
         if run.status == "RUNNING":
             found = f"{run.name}: run {run.run_id} is RUNNING, and no process works on the study"
-            cure = Cure(
-                f"closes run {run.run_id} as interrupted",
-                functools.partial(case.tracker().close_trial, run.run_id, "interrupted"),
-            )
-            yield wrong(case.study, found, cure)
+            close = functools.partial(_close_trial, case, run.run_id)
+            yield wrong(case.study, found, Cure(f"closes run {run.run_id} as interrupted", close))
+
+
+def _close_trial(case: Case, run_id: str) -> None:
+    case.tracker().close_trial(run_id, "interrupted")
 
 
 def _unknown_runs(case: Case) -> Iterator[Trouble]:
@@ -195,16 +204,20 @@ def _reproductions(case: Case) -> Iterator[Trouble]:
             yield note(case.study, f"{run.name} (run {run.run_id}) goes on, in process {process}")
             continue
         found = f"{run.name}: run {run.run_id} is RUNNING, and its process {process} has ended"
-        if case.uri.startswith("http") and not folder.exists():
+        if case.shared and not folder.exists():
             yield note(case.study, f"{found} or runs on another machine")
             continue
-        close = functools.partial(case.tracker().close_reproduction, run.run_id, "interrupted", "")
+        close = functools.partial(_close_reproduction, case, run.run_id)
         yield wrong(case.study, found, Cure(f"closes run {run.run_id} as interrupted", close))
     for run in case.runs:
         folder = case.ward.mlruns / "staging" / REPRODUCTIONS / run.run_id
         if folder.is_dir() and run.run_id not in going_on:
             found = f"{folder.relative_to(case.ward.mlruns)} was left by a reproduction that has ended"
             yield wrong(case.study, found, remove(folder, case.ward.mlruns))
+
+
+def _close_reproduction(case: Case, run_id: str) -> None:
+    case.tracker().close_reproduction(run_id, "interrupted", "")
 
 
 def _lives(run: FoundRun) -> bool:

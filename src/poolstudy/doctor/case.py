@@ -1,6 +1,7 @@
 """One study as it stands in both books and on the disk."""
 
 import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,7 +15,7 @@ from poolstudy.errors import ConfigurationError, StoreError, one_line
 from poolstudy.ledger import recover
 from poolstudy.search import Book, Search, TriedAttempt, read_books
 from poolstudy.staging import trained_result
-from poolstudy.tracking import FoundRun, Tracker, every_run
+from poolstudy.tracking import FoundRun, Tracker, every_run, is_own
 
 _PATIENCE = 60.0  # seconds for MLflow to be told what was left
 
@@ -48,7 +49,9 @@ class Case:
     Attributes:
         uri: where its runs are, resolved.
         book: Optuna's; None where it has none.
-        runs: MLflow's, that are not deleted, oldest first.
+        runs: MLflow's, that are not deleted, oldest first; of a store that others use too, those only that are known
+            to be of this book.
+        strangers: how many others there are.
     """
 
     ward: Ward
@@ -56,6 +59,7 @@ class Case:
     uri: str
     book: Book | None
     runs: tuple[FoundRun, ...]
+    strangers: int
 
     @classmethod
     def read(cls, ward: Ward, study: str, uri: str) -> Self:
@@ -65,12 +69,24 @@ class Case:
             StoreError: a book cannot be read.
         """
         books = read_books(ward.optuna) if ward.optuna.exists() else {}
-        return cls(ward, study, uri, books.get(study), tuple(every_run(uri, study)))
+        book, runs = books.get(study), tuple(every_run(uri, study))
+        ours = runs if is_own(uri, ward.root) else tuple(_of(book, runs))
+        return cls(ward, study, uri, book, ours, strangers=len(runs) - len(ours))
+
+    @property
+    def shared(self) -> bool:
+        """Whether other projects may write to its store, so that no lock here tells whether one works on a run."""
+        return not is_own(self.uri, self.ward.root)
 
     @functools.cached_property
     def own(self) -> tuple[FoundRun, ...]:
-        """The study's own run, of which there should be one."""
-        return tuple(run for run in self.runs if run.kind == "study")
+        """The study's own run, of which there should be one; first the one that goes on."""
+        found = (run for run in self.runs if run.kind == "study")
+        return tuple(sorted(found, key=lambda run: run.tags.get("poolstudy.book", "") != self.book_id))
+
+    @property
+    def book_id(self) -> str:
+        return self.book.id if self.book else ""
 
     @property
     def attempts(self) -> tuple[TriedAttempt, ...]:
@@ -116,11 +132,23 @@ class Case:
         return Cure(what, functools.partial(settle, self))
 
     def tracker(self) -> Tracker:
-        return Tracker(self.uri, str(self.ward.artifacts), self.study, self.ward.root, restore=False)
+        tracker = Tracker(self.uri, str(self.ward.artifacts), self.study, self.ward.root, restore=False)
+        tracker.book = self.book_id
+        return tracker
 
     def search(self) -> Search:
         """Optuna's book, to be written to. There must be an attempt."""
         return Search(self.ward.optuna, self.config, self.attempts[0].spec.data)
+
+
+def _of(book: Book | None, runs: Sequence[FoundRun]) -> Iterator[FoundRun]:
+    """The runs of a book: those it has noted, and those that say so, as an earlier version's do not."""
+    noted = {attempt.run_id for attempt in book.attempts} if book else set()
+    for run in runs:
+        tag = run.tags.get("poolstudy.book", "")
+        said = tag == (book.id if book else "") and (tag or run.kind == "study")
+        if said or run.kind == "reproduction" or run.run_id in noted:
+            yield run
 
 
 def settle(case: Case) -> None:

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from poolstudy.data import PARTS, SearchData, digest
 from poolstudy.doctor.trouble import Cure, Trouble, note, wrong
 from poolstudy.errors import one_line
-from poolstudy.files import left_parts
+from poolstudy.files import left_parts, read_only
+from poolstudy.staging import UNREAD
 
 REPRODUCTIONS = "_reproductions"
 """The folder of staging/ where reproductions train."""
@@ -24,7 +25,7 @@ def database(path: Path, table: str) -> Iterator[Trouble]:
     if not path.exists():
         return
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as opened:
+        with contextlib.closing(read_only(path)) as opened:
             (said,) = opened.execute("PRAGMA quick_check(1)").fetchone()
             made = opened.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
     except sqlite3.Error as error:
@@ -80,7 +81,9 @@ def staging(mlruns: Path, known: set[str]) -> Iterator[Trouble]:
         if folder.name in known or folder.name == REPRODUCTIONS:
             continue
         where = f"staging/{folder.name}"
-        if any(folder.iterdir()):
+        if folder.name == UNREAD:
+            yield note(where, "attempts of another version that this one cannot read", "look into it, and delete it")
+        elif any(folder.iterdir()):
             yield note(where, "of a study that Optuna does not know", "look into it, and delete it")
         else:
             yield wrong(where, "an empty folder, of a study that Optuna does not know", remove(folder, mlruns))

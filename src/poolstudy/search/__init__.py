@@ -6,6 +6,7 @@ Every attempt at a slot is one Optuna trial; its user attributes are `ledger` (s
 """
 
 import random
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,9 @@ class Search:
         database: SQLite file; made when it is not there.
         data: what the trials will be trained on.
 
+    Attributes:
+        book: drawn at random when the study is made, and put on its runs; empty where an earlier version made it.
+
     Raises:
         StudyMismatch: the study exists with other settings.
         StoreError: the database cannot be used.
@@ -57,6 +61,7 @@ class Search:
         self._duplicates_in_a_row = 0
         self._study = open_study(database, config)
         self._check_fingerprint()
+        self.book: str = self._study.user_attrs.get("book", "")
         self._seen: dict[HyperParameters, int] = {}  # its slot
         self._asks = 0
         self._slots: dict[int, list[Standing]] = {}  # its attempts, the last one last
@@ -72,6 +77,7 @@ class Search:
         asked = self._config.fingerprint() | {"data.digest": self._data.digest}
         known = self._study.user_attrs.get("fingerprint")
         if known is None:
+            self._study.set_user_attr("book", uuid.uuid4().hex)
             self._study.set_user_attr("fingerprint", known := asked)
         missing = "nothing"
         differing = [

@@ -102,6 +102,7 @@ class Book:
         ranges: of each dimension that is one.
         trials: the same as Optuna's own.
         tracking_uri: where its runs are, as its configuration says.
+        id: as its runs have it; empty where an earlier version made the study.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Book:
     ranges: Mapping[str, Range]
     trials: tuple[FrozenTrial, ...] = field(repr=False, compare=False)
     tracking_uri: str | None = None
+    id: str = ""
 
     @cached_property
     def attempts(self) -> tuple[TriedAttempt, ...]:
@@ -188,6 +190,7 @@ def _book(storage: optuna.storages.RDBStorage, study: Any) -> Book:
         ranges=_ranges(trials),
         trials=tuple(trials),
         tracking_uri=known.get("fingerprint", {}).get("tracking.uri"),
+        id=known.get("book", ""),
     )
 
 

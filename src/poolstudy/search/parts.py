@@ -10,6 +10,7 @@ from typing import Any, cast
 import optuna
 from optuna.trial import TrialState
 from pydantic import ValidationError
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from poolstudy.config import StudyConfig
@@ -94,7 +95,8 @@ def readable(database: Path) -> Iterator[optuna.storages.RDBStorage]:
 
 
 def storage_of(database: Path) -> optuna.storages.RDBStorage:
-    return optuna.storages.RDBStorage(f"sqlite:///{database}", engine_kwargs={"connect_args": {"timeout": _PATIENCE}})
+    url = URL.create("sqlite", database=str(database)).render_as_string()  # with what a URL cannot have written as %3F
+    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _PATIENCE}})
 
 
 def sampler_of(config: StudyConfig, seed: int) -> optuna.samplers.BaseSampler:

@@ -4,7 +4,7 @@ Names of tags, params, metrics and files are the public contract; see docs/track
 """
 
 from poolstudy.tracking.found import PICTURES, TRAINED_FILES, FileName, FoundRun
-from poolstudy.tracking.mending import Mender, every_run, move, moved, place
+from poolstudy.tracking.mending import Mender, every_run, move, moved
 from poolstudy.tracking.reading import (
     attach,
     count,
@@ -15,7 +15,7 @@ from poolstudy.tracking.reading import (
     run_link,
     study_run,
 )
-from poolstudy.tracking.store import STORE_ERRORS, resolved_uri
+from poolstudy.tracking.store import STORE_ERRORS, database_of, is_own, place, resolved_uri
 from poolstudy.tracking.writing import STATUS, TrackedRun, Tracker, params_of, tags_of
 
 __all__ = [
@@ -31,8 +31,10 @@ __all__ = [
     "attach",
     "count",
     "dashboard_link",
+    "database_of",
     "every_run",
     "find_run",
+    "is_own",
     "latest_study",
     "move",
     "moved",

@@ -4,8 +4,6 @@ import contextlib
 import re
 import sqlite3
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,12 +11,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
-from poolstudy.files import replacing
+from poolstudy.files import read_only, replacing
 from poolstudy.records import State, TrialSpec
 from poolstudy.space import NAME, Name
 from poolstudy.tracking.found import FoundRun, search
 from poolstudy.tracking.reading import experiments, readable
-from poolstudy.tracking.store import SQLITE, opened
+from poolstudy.tracking.store import database_of, lies_elsewhere, opened
 from poolstudy.tracking.writing import STATUS, spec_text
 
 _LOCATIONS = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
@@ -92,19 +90,13 @@ def moved(uri: str, artifacts: Path) -> dict[str, str]:
     Returns:
         The location that MLflow has, by study. None are told of a store that is no SQLite file.
     """
-    if not uri.startswith(SQLITE):
+    path = database_of(uri)
+    if path is None:
         return {}
-    with contextlib.closing(sqlite3.connect(f"file:{_path(uri)}?mode=ro", uri=True)) as database:
+    with contextlib.closing(read_only(path)) as database:
         rows = database.execute("SELECT name, artifact_location FROM experiments").fetchall()
     ours = ((name, location) for name, location in rows if re.fullmatch(NAME, name))
-    there = {name: location for name, location in ours if (artifacts / name).is_dir()}
-    return {name: location for name, location in there.items() if location != (artifacts / name).as_uri()}
-
-
-def place(location: str) -> str:
-    """A file: location as a path; any other as it is."""
-    parts = urllib.parse.urlsplit(location)
-    return urllib.request.url2pathname(parts.path) if parts.scheme == "file" else location
+    return {name: location for name, location in ours if lies_elsewhere(location, artifacts / name)}
 
 
 def move(uri: str, artifacts: Path, studies: Mapping[str, str]) -> Path:
@@ -116,8 +108,10 @@ def move(uri: str, artifacts: Path, studies: Mapping[str, str]) -> Path:
     Raises:
         OSError, sqlite3.Error: nothing was changed.
     """
-    backup = _backup(_path(uri))
-    with contextlib.closing(sqlite3.connect(_path(uri), timeout=60)) as database, database:
+    path = database_of(uri)
+    assert path, "none else is moved"
+    backup = _backup(path)
+    with contextlib.closing(sqlite3.connect(path, timeout=60)) as database, database:
         for study, old in studies.items():
             new = (artifacts / study).as_uri()
             for table, column in _LOCATIONS:
@@ -139,7 +133,3 @@ def _backup(database: Path) -> Path:
     ):
         source.backup(target)
     return copy
-
-
-def _path(uri: str) -> Path:
-    return Path(uri.removeprefix(SQLITE))

@@ -4,6 +4,8 @@ import contextlib
 import logging
 import os
 import re
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +35,7 @@ for _name in ("mlflow", "alembic"):
 SQLITE = "sqlite:///"
 RUN_ONE = "run one first (make study)"
 
+_MISREAD = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # SQLAlchemy ends a path at the one, and decodes the other
 _SERVER_ERROR = 500
 _PASSING = (408, 429)  # a request timed out, too many requests
 
@@ -88,9 +91,46 @@ def is_away(uri: str, error: Exception) -> bool:
     return isinstance(error, requests.RequestException)
 
 
+def database_of(uri: str) -> Path | None:
+    """The file of an SQLite store; None of any other."""
+    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+def is_own(uri: str, root: Path) -> bool:
+    """Whether a store is an SQLite file in the project's folder, to which no other project writes.
+
+    Args:
+        uri: as `resolved_uri` gives it.
+    """
+    database = database_of(uri)
+    return database is not None and any(database.is_relative_to(one.resolve()) for one in (root, root / "mlruns"))
+
+
 def resolved_uri(uri: str, root: Path) -> str:
-    """The URI with an SQLite path made absolute."""
-    return f"{SQLITE}{(root / uri.removeprefix(SQLITE)).resolve()}" if uri.startswith(SQLITE) else uri
+    """The URI with an SQLite path made absolute.
+
+    Raises:
+        StoreError: MLflow would take the path for another one.
+    """
+    database = database_of(uri)
+    if database is None:
+        return uri
+    path = str((root / database).resolve())
+    if _MISREAD.search(path):
+        expected = "a path without ? or %41 and the like"
+        raise StoreError(f"MLflow cannot use {path}", expected, "rename the folder, or name another by tracking.uri")
+    return f"{SQLITE}{path}"
+
+
+def lies_elsewhere(location: str, folder: Path) -> bool:
+    """Whether MLflow looks at `location` for what lies in the folder: it stores absolute places, and was moved."""
+    return folder.is_dir() and location != folder.as_uri()
+
+
+def place(location: str) -> str:
+    """A file: location as a path; any other as it is."""
+    parts = urllib.parse.urlsplit(location)
+    return urllib.request.url2pathname(parts.path) if parts.scheme == "file" else location
 
 
 def checked(run_id: str) -> str:
@@ -111,15 +151,16 @@ def opened(uri: str) -> MlflowClient:
         StoreError: there is no database.
         MlflowException, SQLAlchemyError, ImportError: it cannot be read (`STORE_ERRORS` and a driver's lack).
     """
-    database = Path(uri.removeprefix(SQLITE))
-    if uri.startswith(SQLITE) and not database.exists():
+    database = database_of(uri)
+    if database and not database.exists():
         raise StoreError(f"no {database}", "the database of a study", RUN_ONE)
     return MlflowClient(uri)
 
 
 def make_database(uri: str, artifacts: Path) -> None:
     """Makes the database once and whole: MLflow leaves it unusable when it dies while making it."""
-    database = Path(uri.removeprefix(SQLITE))
+    database = database_of(uri)
+    assert database, "a server makes its own"
     with made_once(database) as part:
         if part:
             SqlAlchemyStore(f"{SQLITE}{part}", artifacts.as_uri()).engine.dispose()  # type: ignore[no-untyped-call]

@@ -23,7 +23,19 @@ from poolstudy.colours import shade
 from poolstudy.errors import StoreError, cause
 from poolstudy.records import EpochRecord, State, TrialResult, TrialSpec
 from poolstudy.tracking.found import search
-from poolstudy.tracking.store import SQLITE, STORE_ERRORS, Watched, checked, is_away, make_database, once, resolved_uri
+from poolstudy.tracking.store import (
+    SQLITE,
+    STORE_ERRORS,
+    Watched,
+    checked,
+    is_away,
+    is_own,
+    lies_elsewhere,
+    make_database,
+    once,
+    place,
+    resolved_uri,
+)
 
 Kind = Literal["study", "trial", "reproduction"]
 STATUS: dict[State, str] = {
@@ -60,13 +72,16 @@ class Tracker:
 
     Attributes:
         artifacts: the folder of this study's artifacts; None where a server keeps them.
+        book: the ID of Optuna's book that the runs belong to. Two projects may run the same study on one server: none
+            takes up a run of the other's. Empty: whose they are is not asked.
 
     Raises:
-        StoreError: the store cannot be used.
+        StoreError: the store cannot be used, or has the study's files where the project was before it was moved.
     """
 
     def __init__(self, uri: str, artifacts: str, study: str, root: Path, *, restore: bool = True) -> None:
         self.uri = resolved_uri(uri, root)
+        self.book = ""
         self._study = study
         try:
             folder = (root / artifacts).resolve()
@@ -74,7 +89,7 @@ class Tracker:
             if local:
                 make_database(self.uri, folder)
             self._client = MlflowClient(self.uri)
-            self.experiment_id = self._experiment((folder / study).as_uri() if local else None, restore)
+            self.experiment_id = self._experiment(folder / study if local else None, is_own(self.uri, root), restore)
             self.artifacts = Watched(folder / study) if local else None
         except (OSError, ImportError, *STORE_ERRORS) as error:
             raise StoreError(
@@ -87,10 +102,17 @@ class Tracker:
         """Whether the store may answer later what it answered with this error."""
         return is_away(self.uri, error)
 
-    def _experiment(self, location: str | None, restore: bool) -> str:
+    def _experiment(self, folder: Path | None, own: bool, restore: bool) -> str:
         found = self._client.get_experiment_by_name(self._study)
         if found is None:
-            return self._client.create_experiment(self._study, artifact_location=location)
+            return self._client.create_experiment(self._study, artifact_location=folder.as_uri() if folder else None)
+        if folder and own and lies_elsewhere(found.artifact_location, folder):
+            what = f"the files of study {self._study} lie in {folder}, and MLflow puts new ones into"
+            raise StoreError(
+                f"{what} {place(found.artifact_location)}: the project was moved or copied",
+                "one place",
+                "let MLflow use this one: poolstudy doctor --fix (make doctor ARGS=--fix)",
+            )
         if found.lifecycle_stage == "deleted":
             if not restore:
                 what = f"experiment {self._study} was deleted in MLflow"
@@ -100,27 +122,16 @@ class Tracker:
 
     def open_study(self, params: Mapping[str, object], config: Mapping[str, Any]) -> str:
         """The study's own run: a new one, or the one it had, going on. Returns its ID."""
-        known = next(self.runs("study"), None)
-        run_id = known.run_id if known else self._create("study", self._study, {})
+        known = next(self.runs("study", condition=_having(self._of_book())), None)
+        run_id = known.run_id if known else self._create("study", self._study, self._of_book())
         self._client.update_run(run_id, status="RUNNING")
         self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
         self._client.log_dict(run_id, dict(config), "config.json")
         return run_id
 
-    def open_trial(self, spec: TrialSpec, name: str, retry: int, patch: str = "") -> str:
-        """A new run for an attempt, with everything that is known before it trains. Returns its ID.
-
-        Args:
-            patch: what the code holds beyond its commit.
-        """
-        run_id = self.create_trial(spec, name, retry)
-        self.describe(run_id, spec, patch)
-        return run_id
-
     def create_trial(self, spec: TrialSpec, name: str, retry: int, began_at: int | None = None) -> str:
         """A new run for an attempt that began at this millisecond, or now. Returns its ID."""
-        tags = tags_of(spec) | {"poolstudy.attempt": str(retry), **_colour(spec)}
-        return self._create("trial", name, tags, began_at)
+        return self._create("trial", name, self._of_attempt(spec, retry) | _colour(spec), began_at)
 
     def find_trial(self, spec: TrialSpec, retry: int) -> str | None:
         """The open run of an attempt whose creation was never answered; None where there is none."""
@@ -133,9 +144,14 @@ class Tracker:
                 self._client.delete_run(other)
 
     def _open_runs(self, spec: TrialSpec, retry: int) -> Iterator[str]:
-        tags = tags_of(spec) | {"poolstudy.attempt": str(retry)}
-        own = "".join(f" and tags.`{key}` = '{value}'" for key, value in tags.items())
+        own = _having(self._of_attempt(spec, retry))
         return (run.run_id for run in self.runs("trial", running=True, condition=own))
+
+    def _of_attempt(self, spec: TrialSpec, retry: int) -> dict[str, str]:
+        return tags_of(spec) | {"poolstudy.attempt": str(retry)} | self._of_book()
+
+    def _of_book(self) -> dict[str, str]:
+        return {"poolstudy.book": self.book} if self.book else {}
 
     def open_reproduction(self, spec: TrialSpec, name: str, original: str, patch: str = "") -> str:
         """A new run that is to be compared with the run `original`. Returns its ID."""
@@ -293,6 +309,11 @@ def tags_of(spec: TrialSpec) -> dict[str, str]:
         "poolstudy.spec_digest": spec.digest,
         "poolstudy.data_digest": spec.data.digest,
     }
+
+
+def _having(tags: Mapping[str, str]) -> str:
+    """The condition, for `Tracker.runs`, that a run has these tags."""
+    return "".join(f" and tags.`{key}` = '{value}'" for key, value in tags.items())
 
 
 def _colour(spec: TrialSpec) -> dict[str, str]:
