@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from books import check_books, runs, trials
-from conftest import Command, clean_environment, make_project, make_result
+from books import check_books, runs, store, trials
+from conftest import Command, clean_environment, kill_at, make_result
 from damage import (
     FAILED,
     GOOD,
+    OF_THREE,
     best_is_missing,
     best_is_wrong,
     config_is_gone,
@@ -44,8 +45,8 @@ from damage import (
     spec_is_edited,
     spec_is_empty,
     spec_is_gone,
+    study_of_three,
     untrained_are_cut,
-    uri,
     weights_are_changed,
     wrong_digest,
     wrong_state,
@@ -53,20 +54,15 @@ from damage import (
 )
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from test_reproduce import TRIALS
 
 from poolstudy.lock import study_lock
 
 pytestmark = pytest.mark.slow  # the same is asked of a whole study in test_study.py, and mended all at once
-PRUNE = ["pruner=median", "pruner.n_startup_trials=1", "pruner.n_warmup_steps=1", "execution.workers=1"]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, poolstudy: Command) -> Path:
-    root = make_project(tmp_path_factory.mktemp("doctor") / "project")
-    said = poolstudy(root, "run", "tiny", "sampler=list", f"sampler.trials=[{TRIALS}]", "study.trials=3", *PRUNE)
-    assert [run.data.tags["poolstudy.state"] for run in runs(root)] == ["complete", "pruned", "failed"], said.stderr
-    return root
+    return study_of_three(tmp_path_factory.mktemp("doctor") / "project", poolstudy)
 
 
 @pytest.fixture
@@ -164,7 +160,7 @@ def test_an_attempt_that_never_had_a_run_gets_one(study: Path) -> None:
         "DELETE FROM trial_user_attributes WHERE key = 'run_id' AND value_json = ?",
         f'"{run.info.run_id}"',
     )
-    MlflowClient(uri(study)).delete_run(run.info.run_id)
+    MlflowClient(store(study)).delete_run(run.info.run_id)
     assert examined(study, fix=True)[0]
     assert [one.data.tags["poolstudy.state"] for one in runs(study)] == ["complete", "pruned", "interrupted"]
     check_books(study)
@@ -222,7 +218,7 @@ def test_a_project_that_was_moved_finds_its_files_again(study: Path, tmp_path: P
         (location,) = copy.execute("SELECT artifact_location FROM experiments WHERE name = 'tiny'").fetchone()
     assert location == (study / "mlruns" / "artifacts" / "tiny").as_uri()
     assert len(kept) == backup.stat().st_size
-    assert MlflowClient(uri(new)).list_artifacts(runs(new)[GOOD].info.run_id)
+    assert MlflowClient(store(new)).list_artifacts(runs(new)[GOOD].info.run_id)
     assert examined(new) == (True, "1 study: nothing disagrees\n")
 
 
@@ -306,11 +302,12 @@ def test_what_cannot_be_mended_is_named_and_remains(
 ) -> None:
     good = runs(study)[GOOD]
     breaks(study, good)
+    damaged = content(study)
     for fix in (False, True):
         healthy, said = examined(study, fix=fix)
         assert not healthy
         assert found.replace("ID", good.info.run_id) in said, said
-    assert len(trials(study)) == 3 if (study / "mlruns" / "optuna.db").exists() else True
+    assert content(study) == damaged
 
 
 # The command
@@ -347,8 +344,8 @@ def test_a_reproduction_that_was_killed_is_closed(study: Path, poolstudy: Comman
 def test_a_study_that_was_mended_goes_on(study: Path, poolstudy: Command) -> None:
     open_attempt(study, runs(study)[FAILED])
     assert poolstudy(study, "doctor", "--fix").returncode == 0
-    same = ["sampler=list", f"sampler.trials=[{TRIALS}]", "study.trials=3", *PRUNE, f"data.path={study / 'images'}"]
-    assert poolstudy(study, "run", "tiny", *same).returncode == 1  # the last trial fails by its nature
+    said = poolstudy(study, "run", "tiny", *OF_THREE, f"data.path={study / 'images'}")
+    assert said.returncode == 1  # the last trial fails by its nature
     states = [run.data.tags["poolstudy.state"] for run in runs(study)]
     assert states == ["complete", "pruned", "interrupted", "failed"]
     check_books(study)
@@ -356,8 +353,6 @@ def test_a_study_that_was_mended_goes_on(study: Path, poolstudy: Command) -> Non
 
 
 def test_a_study_that_was_killed_is_settled_without_starting_it(project: Path, poolstudy: Command) -> None:
-    from test_study import kill_at
-
     kill_at(project, "trial-0001  epoch 1/3")
     said = poolstudy(project, "doctor")
     assert said.returncode == 1, said.stdout

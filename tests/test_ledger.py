@@ -5,11 +5,11 @@ from pathlib import Path
 
 import optuna
 import pytest
-from conftest import make_result
+from conftest import make_identity, make_result
 
 from poolstudy.compose import load_config
 from poolstudy.ledger import recover, settle
-from poolstudy.records import Attempt, DataIdentity, TrialSpec
+from poolstudy.records import Attempt, TrialSpec
 from poolstudy.search import Search
 from poolstudy.staging import AttemptFolder
 from poolstudy.tracking import Tracker
@@ -25,18 +25,7 @@ class Study:
         self.open()
 
     def open(self) -> None:
-        identity = DataIdentity(
-            name="tiny",
-            digest="d",
-            parts={},
-            image_shape=(8, 8, 1),
-            class_names=tuple("0123456789"),
-            train_images=200,
-            validation_images=50,
-            validation_fraction=0.2,
-            split_seed=42,
-        )
-        self.search = Search(self.root / "optuna.db", load_config("tiny", [], self.root), identity)
+        self.search = Search(self.root / "optuna.db", load_config("tiny", [], self.root), make_identity())
         self.tracker = Tracker("sqlite:///mlflow.db", "artifacts", "tiny", self.root)
 
     def begin(self, *, folder: bool = True, run: bool = True) -> Attempt:
