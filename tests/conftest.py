@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -122,19 +123,25 @@ def make_result(losses: list[float], best: int | None = None) -> TrialResult:
     )
 
 
-def make_spec(study: str = "s", slot: int = 7) -> TrialSpec:
-    """A trial of max pooling, 3 and 4 filters, up to 3 epochs."""
-    data = DataIdentity(
+def make_identity(digest: str = "d") -> DataIdentity:
+    """200 training and 50 validation images of ten digits, 8 x 8 pixels."""
+    return DataIdentity(
         name="tiny",
-        digest="d" * 64,
+        digest=digest,
         parts={},
         image_shape=(8, 8, 1),
-        class_names=("0", "1"),
-        train_images=4,
-        validation_images=1,
+        class_names=tuple("0123456789"),
+        train_images=200,
+        validation_images=50,
         validation_fraction=0.2,
         split_seed=42,
     )
+
+
+def make_spec(study: str = "s", slot: int = 7) -> TrialSpec:
+    """A trial of max pooling, 3 and 4 filters, up to 3 epochs."""
+    few = {"class_names": ("0", "1"), "train_images": 4, "validation_images": 1}
+    data = make_identity("d" * 64).model_copy(update=few)
     hyperparameters = HyperParameters(pooling="max", pool_size=2, filters=(3, 4), dropout=0.25)
     training = TrainingSettings(epochs=3)
     return TrialSpec(study=study, slot=slot, seed=99, hyperparameters=hyperparameters, training=training, data=data)
@@ -191,6 +198,13 @@ def wait_for(process: "subprocess.Popen[str]", text: str) -> None:
         if text in line:
             return
     raise AssertionError(f"ended without saying {text!r}: {process.stderr.read() if process.stderr else ''}")
+
+
+def kill_at(root: Path, text: str, *arguments: str) -> None:
+    """A study of two workers that is killed when it says the text."""
+    with start(root, "execution.workers=2", *arguments) as study:
+        wait_for(study, text)
+        os.kill(study.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from books import artifact, optuna_study, runs, trials
+from books import artifact, optuna_study, runs, store, trials
+from conftest import Command, make_project
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.tracking._tracking_service import utils
@@ -16,6 +17,26 @@ from poolstudy.doctor import examine
 from poolstudy.tracking import move, moved
 
 GOOD, PRUNED, FAILED = range(3)
+TRIALS = ", ".join(
+    f"{{pooling: {pooling}, pool_size: 2, filters: [2, 3], dropout: 0.2, learning_rate: {rate}}}"
+    for pooling, rate in (("max", 0.01), ("average", 1e-7), ("average", 1e30))
+)
+OF_THREE = [
+    "sampler=list",
+    f"sampler.trials=[{TRIALS}]",
+    "study.trials=3",
+    "pruner=median",
+    "pruner.n_startup_trials=1",
+    "pruner.n_warmup_steps=1",
+    "execution.workers=1",
+]
+
+
+def study_of_three(root: Path, poolstudy: Command) -> Path:
+    """A project with a study of a complete, a pruned and a failed trial."""
+    said = poolstudy(make_project(root), "run", "tiny", *OF_THREE)
+    assert [run.data.tags["poolstudy.state"] for run in runs(root)] == ["complete", "pruned", "failed"], said.stderr
+    return root
 
 
 def copied(whole: Path, root: Path) -> Path:
@@ -23,12 +44,8 @@ def copied(whole: Path, root: Path) -> Path:
     utils._artifact_repos_cache.clear()  # MLflow remembers where a run's files are by its ID; copies have the same
     shutil.copytree(whole, root)
     artifacts = root / "mlruns" / "artifacts"
-    move(uri(root), artifacts, moved(uri(root), artifacts)).unlink()
+    move(store(root), artifacts, moved(store(root), artifacts)).unlink()
     return root
-
-
-def uri(root: Path) -> str:
-    return f"sqlite:///{root / 'mlruns' / 'mlflow.db'}"
 
 
 def edit(database: Path, statement: str, *values: object) -> None:
@@ -68,15 +85,15 @@ def wrong_status(root: Path, run: Run) -> None:
 
 
 def wrong_state(root: Path, run: Run) -> None:
-    MlflowClient(uri(root)).set_tag(run.info.run_id, "poolstudy.state", "lost")
+    MlflowClient(store(root)).set_tag(run.info.run_id, "poolstudy.state", "lost")
 
 
 def wrong_digest(root: Path, run: Run) -> None:
-    MlflowClient(uri(root)).set_tag(run.info.run_id, "poolstudy.data_digest", "0" * 64)
+    MlflowClient(store(root)).set_tag(run.info.run_id, "poolstudy.data_digest", "0" * 64)
 
 
 def run_is_deleted(root: Path, run: Run) -> None:
-    MlflowClient(uri(root)).delete_run(run.info.run_id)
+    MlflowClient(store(root)).delete_run(run.info.run_id)
 
 
 def spec_is_gone(root: Path, run: Run) -> None:
@@ -110,18 +127,18 @@ def best_is_wrong(root: Path, run: Run) -> None:
 
 def epoch_is_doubled(root: Path, run: Run) -> None:
     """As by a delivery that was made twice."""
-    MlflowClient(uri(root)).log_metric(run.info.run_id, "loss", 1.5, step=1)
+    MlflowClient(store(root)).log_metric(run.info.run_id, "loss", 1.5, step=1)
 
 
 def second_run(root: Path, run: Run) -> None:
     """As after kill -9 between making a run and noting it in Optuna's book."""
-    client = MlflowClient(uri(root))
+    client = MlflowClient(store(root))
     client.create_run(run.info.experiment_id, tags=run.data.tags | {"poolstudy.state": "lost"}, run_name="trial-0001")
 
 
 def run_of_no_attempt(root: Path, run: Run) -> None:
     tags = {key: value for key, value in run.data.tags.items() if key not in ("poolstudy.state", "mlflow.runName")}
-    client = MlflowClient(uri(root))
+    client = MlflowClient(store(root))
     client.create_run(run.info.experiment_id, tags=tags | {"poolstudy.trial": "9"}, run_name="trial-0009")
 
 
@@ -195,11 +212,11 @@ def optuna_says_otherwise(root: Path, run: Run) -> None:
 
 def slot_ended_twice(root: Path, run: Run) -> None:
     statement = "UPDATE trial_user_attributes SET value_json = replace(value_json, ?, ?) WHERE key = ? AND trial_id = 2"
-    optuna_edit(root, statement, '"slot": 2', '"slot": 1', "ledger")
+    optuna_edit(root, statement, '"slot": 2, "retry"', '"slot": 1, "retry"', "ledger")
 
 
 def finished_run_twice(root: Path, run: Run) -> None:
-    MlflowClient(uri(root)).create_run(run.info.experiment_id, tags=run.data.tags, run_name="trial-0001")
+    MlflowClient(store(root)).create_run(run.info.experiment_id, tags=run.data.tags, run_name="trial-0001")
 
 
 def config_is_gone(root: Path, run: Run) -> None:
@@ -212,7 +229,7 @@ def optuna_is_gone(root: Path, run: Run) -> None:
 
 
 def run_is_gone(root: Path, run: Run) -> None:
-    MlflowClient(uri(root)).delete_run(run.info.run_id)
+    MlflowClient(store(root)).delete_run(run.info.run_id)
     for table in ("tags", "params", "metrics", "latest_metrics", "runs"):
         with contextlib.closing(sqlite3.connect(root / "mlruns" / "mlflow.db")) as database, database:
             database.execute(f"DELETE FROM {table} WHERE run_uuid = ?", (run.info.run_id,))

@@ -1,5 +1,7 @@
 import io
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +90,27 @@ def test_the_best_run_is_a_complete_trials(
     file = io.StringIO()
     _print_outcome(Console(file=file, width=80), load_config("tiny", [], project), outcome)
     assert said in file.getvalue().splitlines()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["study", "ARGS=study.trials=60 space=wide"], "run pooling study.trials=60 space=wide"),
+        (["smoke"], "run smoke"),
+        (["reproduce", "RUN=abcd", "ARGS=--strict"], "reproduce abcd --strict"),
+        (["reproduce"], "reproduce best"),
+        (["compare", "RUNS=abcd ef01"], "compare abcd ef01"),
+        (["compare"], "compare"),
+        (["report", "ARGS=tiny"], "report tiny"),
+        (["ui", "ARGS=--port 5001"], "ui --port 5001"),
+        (["doctor", "ARGS=--fix"], "doctor --fix"),
+    ],
+)
+def test_a_word_of_the_makefile_is_a_command_of_the_program(words: list[str], command: str) -> None:
+    alone = {"PATH": os.environ["PATH"]}  # without what a `make test` around it would pass on
+    said = subprocess.run(["make", "-n", *words], cwd=REPOSITORY, env=alone, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1].split() == [".venv/bin/poolstudy", *command.split()]
 
 
 STRANGE = [

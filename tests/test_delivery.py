@@ -1,6 +1,5 @@
 """From folders to a real store on SQLite, which is away, or says no, when it is told to."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,7 +73,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tracker(root: Path, request: pytest.FixtureRequest) -> Moody:
     """An experiment of its own for every test."""
-    return Moody("sqlite:///mlflow.db", "artifacts", request.node.name, root)
+    return Moody("sqlite:///mlflow.db", "artifacts", request.node.name.replace("[", "-").strip("]"), root)
 
 
 @pytest.fixture
@@ -184,25 +183,33 @@ def test_a_run_that_a_slow_server_made_after_all_goes(
     check_whole(tracker)
 
 
-def test_what_died_between_any_two_steps_is_simply_brought_again(
-    tracker: Moody, delivery: Delivery, trained: Callable[[int], AttemptFolder], tmp_path: Path
+@pytest.mark.parametrize("step", ["create_trial", "describe", "log_epochs", "log_files", "log_images", "close_trial"])
+def test_what_died_after_any_step_is_simply_brought_again(
+    tracker: Moody, trained: Callable[[int], AttemptFolder], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    folder = trained(1)
+    folder, does = trained(1), getattr(tracker, step)
     for record in RESULT.history:
         folder.add_epoch(record)
     folder.end("complete", "")
-    delivery.add(folder)
-    assert delivery.settle(20)  # opened and its epochs logged, no more
-    shutil.copytree(folder.path, tmp_path / "kept")
-    delivery.ready(folder)
-    assert delivery.settle(20)
-    shutil.copytree(tmp_path / "kept", folder.path)  # as if it had died before the folder went
+
+    def dies(*arguments: Any, **named: Any) -> None:
+        does(*arguments, **named)
+        raise RuntimeError("died")
+
+    with monkeypatch.context() as once:
+        once.setattr(tracker, step, dies)
+        died = Delivery(tracker)
+        died.add(folder)
+        died.ready(folder)
+        with pytest.raises(StoreError, match="died"):
+            died.settle(20)
     again = Delivery(tracker)
     again.add(AttemptFolder(folder.path))
     again.ready(folder)
     assert again.settle(20)
     again.close()
     check_whole(tracker)
+    assert not folder.path.exists()
 
 
 def test_a_store_that_says_no_for_good_is_told_with_the_reason(

@@ -1,8 +1,12 @@
 import io
 import time
+from functools import partial
+from types import SimpleNamespace
 
+import pytest
 from rich.console import Console
 
+from poolstudy import display as module
 from poolstudy.cost import Offer, Sizes, Timing
 from poolstudy.display import Display, clock, leaderboard
 from poolstudy.estimate import Asked, Forecast
@@ -10,6 +14,15 @@ from poolstudy.records import Ended, EpochRecord
 from poolstudy.space import HyperParameters
 
 NETWORK = HyperParameters(pooling="average", pool_size=3, filters=(32, 64), dropout=0.4)
+NOON = 43_200.0  # on the first day of 1970
+
+
+@pytest.fixture(autouse=True)
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is 63 s past noon in Greenwich, and every trial began 12 s ago."""
+    clock = {"monotonic": lambda: 100.0, "time": lambda: NOON + 63, "localtime": time.gmtime, "strftime": time.strftime}
+    monkeypatch.setattr(module, "time", SimpleNamespace(**clock))
+    monkeypatch.setattr(module, "_Row", partial(module._Row, began=88.0))
 
 
 def record(epoch: int, val_loss: float, val_accuracy: float) -> EpochRecord:
@@ -49,7 +62,7 @@ def test_without_a_terminal_every_event_is_a_plain_line() -> None:
     lines = play(Console(file=io.StringIO(), width=80)).splitlines()
     assert lines[0] == "trial-0002  starts  average 3x3 · 32-64 filters · dropout 0.4"
     assert lines[2] == "trial-0002  epoch 2/5  val_accuracy 0.8000  val_loss 0.5000  2.0 s"
-    assert lines[4] == "trial-0002  complete  average 3x3 32-64 dropout 0.4  0.8000 in epoch 2, 0 s"
+    assert lines[4] == "trial-0002  complete  average 3x3 32-64 dropout 0.4  0.8000 in epoch 2, 12 s"
     # It trained three epochs of 2 s: the last one is thought to train (3 + 5) / 2.
     assert lines[5] == "2 of 3 trials done, best 0.8000 (trial-0002), about 8 s left"
     assert "\x1b" not in "".join(lines)
@@ -57,7 +70,7 @@ def test_without_a_terminal_every_event_is_a_plain_line() -> None:
 
 def test_what_failed_says_where_the_log_is() -> None:
     text = play(Console(file=io.StringIO(), width=80))
-    assert "trial-0003  failed    average 3x3 32-64 dropout 0.4  no epoch, 0 s" in text
+    assert "trial-0003  failed    average 3x3 32-64 dropout 0.4  no epoch, 12 s" in text
     assert "(loss is nan; see mlruns/logs/x.log)" in text
 
 
@@ -75,12 +88,10 @@ def test_a_warning_is_said_however_quiet() -> None:
 def test_a_server_that_goes_and_comes_is_told_once_each_time_even_if_quiet() -> None:
     console = Console(file=io.StringIO(), width=80)
     display = Display(console, 3, 5, "best_val_accuracy", quiet=True)
-    gone = time.time() - 63
-    for waiting, away in ((0, None), (1, (gone, "refused")), (9, (gone, "refused")), (9, None), (0, None)):
+    for waiting, away in ((0, None), (1, (NOON, "refused")), (9, (NOON, "refused")), (9, None), (0, None)):
         display.tracking(0, waiting, away)
-    clock_face = time.strftime("%H:%M:%S", time.localtime(gone))
     assert text_of(console) == [
-        f"MLflow away since {clock_face} (refused): training goes on, what is to be logged waits on disk",
+        "MLflow away since 12:00:00 (refused): training goes on, what is to be logged waits on disk",
         "MLflow answers again after 1 min 3 s: 9 things are being logged",
     ]
 

@@ -12,11 +12,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from books import check_books, runs, trials
-from conftest import Command, clean_environment, make_project, make_result, make_spec, open_trial
+from books import check_books, runs, store, trials
+from conftest import (
+    Command,
+    clean_environment,
+    kill_at,
+    make_identity,
+    make_result,
+    make_spec,
+    open_trial,
+)
 from damage import (
     FAILED,
     GOOD,
+    OF_THREE,
     best_is_missing,
     best_is_wrong,
     config_is_gone,
@@ -46,8 +55,8 @@ from damage import (
     spec_is_edited,
     spec_is_empty,
     spec_is_gone,
+    study_of_three,
     untrained_are_cut,
-    uri,
     weights_are_changed,
     wrong_digest,
     wrong_state,
@@ -57,8 +66,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from rich.console import Console
 from test_faults import Server
-from test_reproduce import TRIALS
-from test_search import identity
 
 from poolstudy.compose import load_config
 from poolstudy.config import StudyConfig
@@ -70,15 +77,11 @@ from poolstudy.search import Search
 from poolstudy.tracking import Tracker, every_run
 
 pytestmark = pytest.mark.slow  # the same is asked of a whole study in test_study.py, and mended all at once
-PRUNE = ["pruner=median", "pruner.n_startup_trials=1", "pruner.n_warmup_steps=1", "execution.workers=1"]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, poolstudy: Command) -> Path:
-    root = make_project(tmp_path_factory.mktemp("doctor") / "project")
-    said = poolstudy(root, "run", "tiny", "sampler=list", f"sampler.trials=[{TRIALS}]", "study.trials=3", *PRUNE)
-    assert [run.data.tags["poolstudy.state"] for run in runs(root)] == ["complete", "pruned", "failed"], said.stderr
-    return root
+    return study_of_three(tmp_path_factory.mktemp("doctor") / "project", poolstudy)
 
 
 @pytest.fixture
@@ -176,7 +179,7 @@ def test_an_attempt_that_never_had_a_run_gets_one(study: Path) -> None:
         "DELETE FROM trial_user_attributes WHERE key = 'run_id' AND value_json = ?",
         f'"{run.info.run_id}"',
     )
-    MlflowClient(uri(study)).delete_run(run.info.run_id)
+    MlflowClient(store(study)).delete_run(run.info.run_id)
     assert examined(study, fix=True)[0]
     assert [one.data.tags["poolstudy.state"] for one in runs(study)] == ["complete", "pruned", "interrupted"]
     check_books(study)
@@ -244,7 +247,7 @@ def test_a_project_that_was_moved_finds_its_files_again(study: Path, tmp_path: P
         (location,) = copy.execute("SELECT artifact_location FROM experiments WHERE name = 'tiny'").fetchone()
     assert location == (study / "mlruns" / "artifacts" / "tiny").as_uri()
     assert len(kept) == backup.stat().st_size
-    assert MlflowClient(uri(new)).list_artifacts(runs(new)[GOOD].info.run_id)
+    assert MlflowClient(store(new)).list_artifacts(runs(new)[GOOD].info.run_id)
     assert examined(new) == (True, "1 study: nothing disagrees\n")
 
 
@@ -254,7 +257,7 @@ def test_a_project_that_was_copied_runs_nothing_until_it_is_mended(
     new, good = tmp_path / "copy", runs(whole)[GOOD].info.run_id
     shutil.copytree(whole, new)
     before = content(whole), set(content(new))
-    run = ["run", "tiny", "sampler=list", f"sampler.trials=[{TRIALS}]", "study.trials=3", *PRUNE]
+    run = ["run", "tiny", *OF_THREE]
     for command in (run, ["reproduce", good]):
         said = poolstudy(new, *command)
         assert (said.returncode, said.stderr.count("\n")) == (3, 1), said.stderr
@@ -323,7 +326,7 @@ def test_cached_images_that_were_changed_are_written_anew(study: Path) -> None:
 
 def treated(project: Path, look: Callable[[], Iterator[Trouble]]) -> int:
     """How many disagreements remain after mending."""
-    ward = Ward(project, uri(project), project / "mlruns" / "artifacts")
+    ward = Ward(project, store(project), project / "mlruns" / "artifacts")
     doctor = _Doctor(ward, Console(file=io.StringIO()), fix=True)
     doctor.treat(look)
     return doctor.remaining
@@ -384,7 +387,7 @@ def test_what_others_keep_on_the_same_server_is_left_alone(
 
 def killed(project: Path, config: StudyConfig, root: Path, *, notes: bool = True) -> tuple[str, str]:
     """A study that was killed at its first trial: its own run, and the trial's."""
-    search = Search(project / "mlruns" / "optuna.db", config, identity())
+    search = Search(project / "mlruns" / "optuna.db", config, make_identity())
     tracker = Tracker(config.tracking.uri, "artifacts", "tiny", root)
     tracker.book = search.book
     own, attempt = tracker.open_study({}, config.recorded()), search.next_attempt(0)
@@ -440,11 +443,12 @@ def test_what_cannot_be_mended_is_named_and_remains(
 ) -> None:
     good = runs(study)[GOOD]
     breaks(study, good)
+    damaged = content(study)
     for fix in (False, True):
         healthy, said = examined(study, fix=fix)
         assert not healthy
         assert found.replace("ID", good.info.run_id) in said, said
-    assert len(trials(study)) == 3 if (study / "mlruns" / "optuna.db").exists() else True
+    assert content(study) == damaged
 
 
 # The command
@@ -481,8 +485,8 @@ def test_a_reproduction_that_was_killed_is_closed(study: Path, poolstudy: Comman
 def test_a_study_that_was_mended_goes_on(study: Path, poolstudy: Command) -> None:
     open_attempt(study, runs(study)[FAILED])
     assert poolstudy(study, "doctor", "--fix").returncode == 0
-    same = ["sampler=list", f"sampler.trials=[{TRIALS}]", "study.trials=3", *PRUNE, f"data.path={study / 'images'}"]
-    assert poolstudy(study, "run", "tiny", *same).returncode == 1  # the last trial fails by its nature
+    said = poolstudy(study, "run", "tiny", *OF_THREE, f"data.path={study / 'images'}")
+    assert said.returncode == 1  # the last trial fails by its nature
     states = [run.data.tags["poolstudy.state"] for run in runs(study)]
     assert states == ["complete", "pruned", "interrupted", "failed"]
     check_books(study)
@@ -490,8 +494,6 @@ def test_a_study_that_was_mended_goes_on(study: Path, poolstudy: Command) -> Non
 
 
 def test_a_study_that_was_killed_is_settled_without_starting_it(project: Path, poolstudy: Command) -> None:
-    from test_study import kill_at
-
     kill_at(project, "trial-0001  epoch 1/3")
     said = poolstudy(project, "doctor")
     assert said.returncode == 1, said.stdout

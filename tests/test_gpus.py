@@ -17,14 +17,14 @@ from poolstudy.records import TrainingSettings, TrialSpec
 from poolstudy.space import HyperParameters
 
 
-def test_without_a_gpu_none_is_found_and_one_that_is_asked_for_is_missed() -> None:
-    if not gpus.find_gpus():
-        with pytest.raises(DeviceError, match="expected GPU:0 among them"):
-            gpus.use_device("GPU:0", 1)
+def test_a_gpu_that_is_asked_for_and_not_there_is_missed() -> None:
+    with pytest.raises(DeviceError, match=r"\d+ GPUs; expected GPU:99 among them"):
+        gpus.use_device("GPU:99", 1)
 
 
-def test_the_build_says_for_which_cuda_it_is() -> None:
-    assert gpus.build()["is_cuda_build"] in {True, False}
+def test_a_build_for_cuda_says_of_which_version_and_no_other_does() -> None:
+    build = gpus.build()
+    assert ("cuda_version" in build) == build["is_cuda_build"]
 
 
 @pytest.mark.parametrize("error", [tf.errors.InternalError, tf.errors.UnknownError, tf.errors.UnavailableError])
@@ -42,9 +42,12 @@ def test_what_a_trial_does_wrong_stays_its_fault_on_a_gpu_too() -> None:
             raise error
 
 
-def test_the_card_is_used_as_training_uses_it() -> None:
-    gpus._use(jit_compile=False)
-    gpus._use(jit_compile=True)
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_card_that_computes_something_else_is_told(jit_compile: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus._use(jit_compile=jit_compile)
+    monkeypatch.setattr(tf, "ones", tf.zeros)
+    with pytest.raises(RuntimeError, match="a sum of ones is 0 instead of 64"):
+        gpus._use(jit_compile=jit_compile)
 
 
 _LOADED = f"""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from conftest import make_result, open_trial
+from conftest import make_identity, make_result, open_trial
 from rich.console import Console
 
 from poolstudy.compose import load_config
@@ -17,7 +17,7 @@ from poolstudy.execution.local import LocalEngine
 from poolstudy.interrupt import Interrupt
 from poolstudy.ledger import recover, settle
 from poolstudy.places import Place
-from poolstudy.records import Attempt, DataIdentity, Device, TrialResult, TrialSpec
+from poolstudy.records import Attempt, Device, TrialResult, TrialSpec
 from poolstudy.search import Search
 from poolstudy.staging import AttemptFolder
 from poolstudy.tracking import Tracker
@@ -34,18 +34,7 @@ class Study:
         self.open()
 
     def open(self) -> None:
-        identity = DataIdentity(
-            name="tiny",
-            digest="d",
-            parts={},
-            image_shape=(8, 8, 1),
-            class_names=tuple("0123456789"),
-            train_images=200,
-            validation_images=50,
-            validation_fraction=0.2,
-            split_seed=42,
-        )
-        self.search = Search(self.root / "optuna.db", load_config("tiny", [], self.root), identity)
+        self.search = Search(self.root / "optuna.db", load_config("tiny", [], self.root), make_identity())
         self.tracker = Tracker("sqlite:///mlflow.db", "artifacts", "tiny", self.root)
         self.tracker.book = self.search.book
 

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pytest
-from conftest import make_project, open_trial
+from conftest import make_identity, make_project, open_trial
 from damage import examined
-from test_search import identity
 
 from poolstudy.check import storage
 from poolstudy.compose import load_config
@@ -23,7 +22,7 @@ def _at_home(monkeypatch: pytest.MonkeyPatch) -> None:
 def opened(root: Path) -> tuple[StudyConfig, Search]:
     config = load_config("tiny", [], make_project(root))
     (root / "mlruns").mkdir()
-    return config, Search(root / "mlruns" / "optuna.db", config, identity())
+    return config, Search(root / "mlruns" / "optuna.db", config, make_identity())
 
 
 def test_a_study_in_a_folder_of_odd_letters_is_kept_there_and_healthy(tmp_path: Path) -> None:

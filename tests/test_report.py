@@ -313,16 +313,18 @@ def test_a_name_set_by_hand_is_shown_as_text(root: Path, play: Play, whole: str)
     """Names are checked where studies are made; not every hand goes that way."""
     run = play("byhand", ["complete", "failed"], reason="because")
     client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
-    client.set_tag(run, "poolstudy.state", EVIL)
+    client.set_tag(run, "poolstudy.state", "<script>state")
     with sqlite3.connect(root / "mlruns" / "optuna.db") as database:
-        database.execute("update trial_user_attributes set value_json = ? where key = 'reason'", (f'"{EVIL}"',))
-        database.execute("update trial_params set param_name = ? where param_name = 'dropout'", (EVIL,))
+        database.execute("update trial_user_attributes set value_json = '\"<script>reason\"' where key = 'reason'")
+        database.execute("update trial_params set param_name = '<script>param' where param_name = 'dropout'")
     try:
         text = report("byhand", root).page.read_text(encoding="utf-8")
     finally:
         with sqlite3.connect(root / "mlruns" / "optuna.db") as database:
-            database.execute("update trial_params set param_name = 'dropout' where param_name = ?", (EVIL,))
-    assert "<script>alert" not in text
+            database.execute("update trial_params set param_name = 'dropout' where param_name = '<script>param'")
+    for set_by_hand in ("state", "reason", "param"):
+        assert f"<script>{set_by_hand}" not in text
+        assert f"&lt;script&gt;{set_by_hand}" in text
 
 
 # In a browser

@@ -13,8 +13,9 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from books import artifact, runs
+from books import artifact, runs, store
 from conftest import REPOSITORY, Command, make_project, write_idx
+from damage import FAILED, GOOD, PRUNED, study_of_three
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -26,26 +27,12 @@ from poolstudy.reproduce import _source, claim_of
 from poolstudy.tracking import find_run
 from poolstudy.weights import weights_digest
 
-TRIALS = ", ".join(
-    f"{{pooling: {pooling}, pool_size: 2, filters: [2, 3], dropout: 0.2, learning_rate: {rate}}}"
-    for pooling, rate in (("max", 0.01), ("average", 1e-7), ("average", 1e30))
-)
-GOOD, PRUNED, FAILED = range(3)
-
 pytestmark = pytest.mark.slow  # the verdict's logic has fast tests, in test_claim.py
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory, poolstudy: Command) -> Path:
-    root = make_project(tmp_path_factory.mktemp("reproduced") / "project")
-    prune = ["pruner=median", "pruner.n_startup_trials=1", "pruner.n_warmup_steps=1", "execution.workers=1"]
-    said = poolstudy(root, "run", "tiny", "sampler=list", f"sampler.trials=[{TRIALS}]", "study.trials=3", *prune)
-    assert [run.data.tags["poolstudy.state"] for run in runs(root)] == ["complete", "pruned", "failed"], said.stderr
-    return root
-
-
-def uri(root: Path) -> str:
-    return f"sqlite:///{root / 'mlruns' / 'mlflow.db'}"
+    return study_of_three(tmp_path_factory.mktemp("reproduced") / "project", poolstudy)
 
 
 def reproductions(root: Path, run: Run) -> list[Run]:
@@ -122,7 +109,7 @@ def test_another_seed_is_different_from_the_first_epoch_on(study: Path, poolstud
     path = artifact(study, original, "spec.json")
     spec = TrialSpec.model_validate_json(path.read_text())
     changed = spec.model_copy(update={"seed": spec.seed + 1})
-    client = MlflowClient(uri(study))
+    client = MlflowClient(store(study))
     with edited(path, f'"seed": {spec.seed}', f'"seed": {changed.seed}'):
         client.set_tag(original.info.run_id, "poolstudy.spec_digest", changed.digest)
         said = poolstudy(study, "reproduce", original.info.run_id)
@@ -188,7 +175,7 @@ def test_a_frozen_run_is_reproduced_without_its_mlruns(study: Path, poolstudy: C
 
 
 def test_a_flipped_bit_of_one_weight_is_different(study: Path) -> None:
-    claim = claim_of(find_run(uri(study), "best"))
+    claim = claim_of(find_run(store(study), "best"))
     model = keras.models.load_model(artifact(study, runs(study)[GOOD], "model.keras"), safe_mode=True)
     weights = {name: array.copy() for name, array in weights_of(model).items()}
     same = claim.reached.model_copy(update={"weights_digest": weights_digest(weights)})
@@ -211,7 +198,7 @@ def test_a_flipped_bit_of_one_weight_is_different(study: Path) -> None:
 )
 def test_a_file_that_was_changed_is_refused(study: Path, file: str, old: str, new: str, message: str) -> None:
     with edited(artifact(study, runs(study)[GOOD], file), old, new), pytest.raises(ClaimBroken) as caught:
-        claim_of(find_run(uri(study), "best"))
+        claim_of(find_run(store(study), "best"))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -230,7 +217,7 @@ def test_deleted_artifacts_are_named(study: Path, file: str, message: str) -> No
     path.rename(hidden)
     try:
         with pytest.raises(PoolstudyError, match=message):
-            claim_of(find_run(uri(study), "best"))
+            claim_of(find_run(store(study), "best"))
     finally:
         hidden.rename(path)
 
@@ -238,7 +225,7 @@ def test_deleted_artifacts_are_named(study: Path, file: str, message: str) -> No
 def test_a_claims_data_are_looked_for_where_they_were_and_downloaded_into_the_project_only(
     study: Path, tmp_path: Path
 ) -> None:
-    claim = claim_of(find_run(uri(study), "best"))
+    claim = claim_of(find_run(store(study), "best"))
     found = _source(claim, study, None)
     assert found.format == "idx"
     assert found.path == str(study / "images")
@@ -252,14 +239,14 @@ def test_a_claims_data_are_looked_for_where_they_were_and_downloaded_into_the_pr
 def test_what_cannot_be_reproduced_is_said_in_one_line(study: Path, poolstudy: Command) -> None:
     (own,) = runs(study, kind="study")
     with pytest.raises(PoolstudyError, match="is a study; expected a trial"):
-        claim_of(find_run(uri(study), own.info.run_id))
+        claim_of(find_run(store(study), own.info.run_id))
     original = runs(study)[GOOD]
-    client = MlflowClient(uri(study))
+    client = MlflowClient(store(study))
     client.delete_tag(original.info.run_id, "poolstudy.state")
     client.update_run(original.info.run_id, status="RUNNING")
     try:
         with pytest.raises(PoolstudyError, match="is running; expected a complete, pruned or failed trial"):
-            claim_of(find_run(uri(study), original.info.run_id))
+            claim_of(find_run(store(study), original.info.run_id))
     finally:
         client.set_tag(original.info.run_id, "poolstudy.state", "complete")
         client.update_run(original.info.run_id, status="FINISHED")

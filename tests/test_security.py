@@ -1,12 +1,11 @@
 """What docs/security.md claims, each claim by a test; strangers' stores and files are made for real."""
 
 import ast
-import contextlib
 import io
 import json
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
 from rich.console import Console
 
 from poolstudy.claim import Claim, Reached, differences, judge, not_deterministic
+from poolstudy.compare.reading import _arrays
 from poolstudy.compose import load_config
 from poolstudy.errors import ConfigurationError, DataError, StoreError, without_password
 from poolstudy.reproduce import Outcome, print_outcome, reproduce
@@ -62,8 +62,6 @@ def test_nothing_that_is_read_is_executed() -> None:
     for name, call in named:
         if name == "np.load":
             assert "allow_pickle" not in keywords(call)  # NumPy's default is not to
-        if name.endswith("load_model"):
-            assert keywords(call)["safe_mode"] == "True"
         if name.startswith("subprocess."):
             assert "shell" not in keywords(call)
 
@@ -145,6 +143,7 @@ class Stranger(BaseHTTPRequestHandler):
     """A tracking server that lists files outside of every folder, and runs whose IDs are paths."""
 
     run_id = RUN
+    files: tuple[str, ...] = ("../../x", "spec.json", "/etc/passwd", "..\\y")
 
     def _answer(self, content: object) -> None:
         text = json.dumps(content).encode()
@@ -156,8 +155,7 @@ class Stranger(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if "mlflow-artifacts/artifacts" in self.path:
-            names = ("../../x", "spec.json", "/etc/passwd", "..\\y")
-            self._answer({"files": [{"path": name, "file_size": 3} for name in names]})
+            self._answer({"files": [{"path": name, "file_size": 3} for name in self.files]})
         elif "runs/get" in self.path:
             self._answer({"run": self._run()})
         else:
@@ -237,11 +235,15 @@ def test_the_doctor_follows_no_name_out_of_the_project(
     assert [path for path in sorted(project.parent.rglob("*")) if "locks" not in path.parts] == before
 
 
-def test_a_name_that_holds_terminal_codes_is_shown_without_them(stranger: str, project: Path) -> None:
+def test_a_name_that_holds_terminal_codes_is_shown_without_them(
+    stranger: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stranger, "files", ())
     (project / "conf" / "tracking" / "local.yaml").write_text(f"uri: {stranger}\n")
     out = io.StringIO()
-    with contextlib.suppress(StoreError):
-        show_run(RUN, project, Console(file=out, width=80))
+    show_run(RUN, project, Console(file=out, width=80))
+    assert r"\x1b[31mred of study ../../x" in out.getvalue()
+    assert r"because \x1b[2J" in out.getvalue()
     assert "\x1b" not in out.getvalue()
 
 
@@ -262,10 +264,24 @@ def test_the_pages_are_served_to_this_machine_only(tmp_path: Path) -> None:
 # Strangers' files
 
 
+class Touching:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self._file,)
+
+
 def test_arrays_with_objects_are_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "untrained.npz", weights=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(ValueError, match="allow_pickle=False"):
-        dict(np.load(tmp_path / "untrained.npz"))
+    file, pwned, notes = tmp_path / "untrained.npz", tmp_path / "pwned", list[str]()
+    np.savez(file, weights=np.array([Touching(pwned)], dtype=object))
+    assert _arrays(file, notes) == {}
+    assert notes == ["untrained.npz is damaged (Object arrays cannot be loaded when allow_pickle=False)"]
+    assert not pwned.exists()
+    np.load(file, allow_pickle=True)["weights"]
+    assert pwned.exists()
 
 
 def test_a_model_file_that_is_none_is_told(tmp_path: Path) -> None:
@@ -282,13 +298,17 @@ def test_a_model_file_that_is_none_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_would_run_code_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_would_run_code_is_read_and_nothing_of_it_runs(tmp_path: Path) -> None:
     import keras
 
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: x + 1)])
-    model.save(tmp_path / "model.keras")
+    file, pwned = tmp_path / "model.keras", tmp_path / "pwned"
+    touching = keras.layers.Lambda(lambda x, file=str(pwned): [__import__("pathlib").Path(file).touch(), x][1])
+    keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, name="dense_1"), touching]).save(file)
+    pwned.unlink()  # which it made when it was built
+    assert saved_weights(file).keys() == {"dense_1/kernel", "dense_1/bias"}
     with pytest.raises(ValueError, match="safe_mode"):
-        keras.models.load_model(tmp_path / "model.keras", compile=False, safe_mode=True)
+        keras.models.load_model(file, compile=False, safe_mode=True)
+    assert not pwned.exists()
 
 
 def test_a_frozen_claim_of_a_stranger_sends_nothing_to_the_terminal(project: Path) -> None:

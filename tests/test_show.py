@@ -179,7 +179,7 @@ def test_a_study_is_told_by_its_settings_its_trials_and_its_best(root: Path, tra
 
 def run_with(tracker: Tracker, folder: Path, spec: TrialSpec | None = None, **files: str) -> str:
     """A complete run of slot 7 with these files, by their names without ".json" and ".csv"."""
-    run_id = tracker.open_trial(spec or make_spec(), "trial-0007", 0)
+    run_id = open_trial(tracker, spec or make_spec(), "trial-0007", 0)
     for name, text in files.items():
         (folder / f"{name}.{'csv' if name == 'layers' else 'json'}").write_text(text)
     tracker.log_files(run_id, folder)
@@ -228,7 +228,7 @@ def test_layers_that_are_none_are_called_damaged(root: Path, tracker: Tracker, t
 def test_a_best_run_without_metrics_is_told_by_its_name(root: Path, tracker: Tracker) -> None:
     study = Tracker(tracker.uri, "mlruns/artifacts", "bare", root)
     run_id = study.open_study({"objective": "best_val_accuracy"}, {})
-    study.close_trial(study.open_trial(make_spec(slot=1), "trial-0001", 0), "complete")
+    study.close_trial(open_trial(study, make_spec(slot=1), "trial-0001", 0), "complete")
     assert "  best    trial-0001" in shown(root, run_id)
 
 

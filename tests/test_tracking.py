@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from books import STATUS
 from conftest import make_result, make_spec, open_trial
 from mlflow import MlflowClient
 from PIL import Image
 
 from poolstudy.errors import StoreError
 from poolstudy.records import State, TrialSpec
-from poolstudy.tracking import STATUS, Tracker, dashboard_link, is_own, latest_study, move, moved, resolved_uri
+from poolstudy.tracking import Tracker, dashboard_link, is_own, latest_study, move, moved, resolved_uri
 
 SPEC = make_spec()
 RESULT = make_result([1.25])

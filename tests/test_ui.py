@@ -1,6 +1,5 @@
 """The pages as a new user meets them: the printed link, in a real browser."""
 
-import shutil
 import socket
 import subprocess
 import sys
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from books import store
+from browsing import chromium
 from conftest import Command, clean_environment
 from mlflow import MlflowClient
 from selenium.common.exceptions import (
@@ -16,8 +17,7 @@ from selenium.common.exceptions import (
     NoSuchElementException,
     StaleElementReferenceException,
 )
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -87,19 +87,11 @@ def link(finished: tuple[Path, Any]) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+def browser() -> Iterator[Chrome]:
     """A fresh one, as a new user has it."""
-    driver, program = shutil.which("chromedriver"), shutil.which("chromium")
-    assert driver and program, "Debian: apt-get install chromium chromium-driver"
-    options = ChromeOptions()
-    options.binary_location = program
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1600,1400"):
-        options.add_argument(argument)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
-    chrome = Chrome(options, Service(driver))
-    chrome.set_script_timeout(120)  # seconds, where others use the cores as well
-    yield chrome
-    chrome.quit()
+    with chromium(1600, 1400) as chrome:
+        chrome.set_script_timeout(120)  # seconds, where others use the cores as well
+        yield chrome
 
 
 def shown(browser: Chrome, script: str, *arguments: str, least: int = 1) -> Any:
@@ -147,7 +139,7 @@ def test_the_best_comes_first_and_nothing_stands_in_the_way(
     browser.get(link)
     shown(browser, PICTURES_OF_ROW, KEYS[0], least=5)
     names = shown(browser, RUNS_OF_TABLE, KEYS[0], least=5)
-    client = MlflowClient(f"sqlite:///{finished[0] / 'mlruns' / 'mlflow.db'}")
+    client = MlflowClient(store(finished[0]))
     reached = {
         run.info.run_name: run.data.metrics["best_val_accuracy"]
         for run in client.search_runs(["1"], "tags.`poolstudy.kind` = 'trial'")
@@ -165,9 +157,9 @@ def test_a_run_shows_its_summary_and_its_diagram(link: str, browser: Chrome) -> 
     press(browser, "trial-0003")
     press(browser, "Artifacts")
     press(browser, "summary.txt")
-    WebDriverWait(browser, 60).until(lambda page: "conv_1 (Conv2D)" in page.execute_script(TEXT))
+    assert WebDriverWait(browser, 60).until(lambda page: "conv_1 (Conv2D)" in page.execute_script(TEXT))
     press(browser, "diagram.png")
-    shown(browser, LARGE_PICTURES)
+    assert shown(browser, LARGE_PICTURES) == 1
 
 
 @pytest.mark.slow
@@ -179,4 +171,4 @@ def test_compared_runs_show_their_pictures_side_by_side(link: str, browser: Chro
         browser.execute_script("document.querySelectorAll(arguments[0])[arguments[1]].click()", boxes, place)
     press(browser, "Compare")
     press(browser, "kernels.png")
-    shown(browser, LARGE_PICTURES, least=4)
+    assert shown(browser, LARGE_PICTURES, least=4) == 4

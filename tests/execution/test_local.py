@@ -113,7 +113,7 @@ def test_a_task_that_is_stopped_is_heard_of_no_more_and_the_others_go_on(engine:
 def test_what_is_not_taken_stays_and_a_task_that_has_ended_can_be_stopped(engine: LocalEngine) -> None:
     engine.start(KEYS[1], "fail")
     engine.start(KEYS[2], "fail")
-    time.sleep(2)  # both have ended
+    assert all(engine._workers[KEYS[key]].pipe.poll(60) for key in (1, 2))  # both have ended
     taken = next(iter(engine.events(timeout=10)))
     (other,) = set(KEYS.values()) & set(engine.running())
     assert {taken.key, other} == {KEYS[1], KEYS[2]}
@@ -251,7 +251,7 @@ def test_calls_are_made_at_once_and_each_answers_for_itself(engine: LocalEngine)
     ],
 )
 def test_a_task_that_goes_wrong_is_told_with_the_reason(engine: LocalEngine, task: str, event: Event) -> None:
-    engine.start(KEYS[1], task, timeout=3)
+    engine.start(KEYS[1], task, timeout=3 if task == "hang" else 60)
     engine.start(KEYS[2], "train")
     heard = play(engine)
     assert event in heard
@@ -274,7 +274,7 @@ def test_a_server_that_dies_is_started_anew_and_its_workers_go_on(engine: LocalE
     engine.start(KEYS[3], "train")
     assert server() != first
     engine.stop(KEYS[2])
-    assert [event.key for event in play(engine) if isinstance(event, Finished)] == [KEYS[3], KEYS[1]]
+    assert {event.key for event in play(engine) if isinstance(event, Finished)} == {KEYS[1], KEYS[3]}
     assert not alive(hung)
 
 
@@ -297,12 +297,30 @@ if __name__ == "__main__":
 
 
 def test_what_a_worker_prints_goes_to_the_log(tmp_path: Path) -> None:
-    engine = LocalEngine(run, [], tmp_path / "other", threads=1)
-    engine.start(KEYS[1], "raise")
-    play(engine)
-    engine.close()
-    # The server was started with the first engine's log; either file is a log, neither is the terminal.
-    assert any("two" in path.read_text() for path in tmp_path.parent.rglob("*") if path.name in {"log", "other"})
+    script = """
+import pathlib, sys
+from poolstudy.execution.local import LocalEngine
+def run(task, on_epoch):
+    print("printed", task)
+    raise ValueError("raised " + task)
+if __name__ == "__main__":
+    engine = LocalEngine(run, [], pathlib.Path(sys.argv[1]), threads=1)
+    engine.start(("train", 1), "quagga")
+    print(len(list(engine.events(timeout=60))))
+"""
+    (tmp_path / "main.py").write_text(script)
+    said = subprocess.run(
+        [sys.executable, tmp_path / "main.py", tmp_path / "log"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert said.stdout == "1\n"
+    assert "quagga" not in said.stderr
+    log = (tmp_path / "log").read_text()
+    assert "printed quagga" in log
+    assert "ValueError: raised quagga" in log
 
 
 def test_workers_and_their_server_end_with_their_coordinator(tmp_path: Path) -> None:
