@@ -4,22 +4,36 @@ for pruner in median hyperband none; do
   poolstudy run pooling study.name=pruner-$pruner pruner=$pruner
 done
 python -m benchmarks.pruning pruner-median pruner-hyperband pruner-none [--root FOLDER]
+
+One order of trials is one throw of the dice. So the curves of a study without pruning can be played to each pruner
+in many random orders, one trial after the other; nothing is trained for it:
+
+python -m benchmarks.pruning --orders 200 pruner-none [--root FOLDER]
 """
 
 import argparse
+import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
+
+import optuna
 
 from benchmarks.cases import ROOT
 from benchmarks.studies import Study, Told, read
+from poolstudy.compose import load_config
+from poolstudy.search.parts import pruner_of
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pruning", description=__doc__.splitlines()[0])
     parser.add_argument("studies", nargs="+", metavar="STUDY")
     parser.add_argument("--root", type=Path, default=ROOT, help="the project's folder (%(default)s)")
+    parser.add_argument("--orders", type=int, help="play the studies to each pruner in so many random orders")
     options = parser.parse_args(arguments)
-    print(table([read(options.root, name) for name in options.studies]))
+    studies = [read(options.root, name) for name in options.studies]
+    print(orders_table(studies, options.orders) if options.orders else table(studies))
 
 
 def table(studies: Sequence[Study]) -> str:
@@ -49,6 +63,57 @@ def _best(complete: Sequence[Told], pooling: str) -> str:
     """The best accuracy of a pooling's trials that were trained to their end, and how many those are."""
     own = [one for one in complete if one.spec.hyperparameters.pooling == pooling]
     return f"{max(map(_accuracy, own)):.4f} (of {len(own)})" if own else "none trained to its end"
+
+
+def orders_table(studies: Sequence[Study], orders: int) -> str:
+    """Markdown: what each pruner leaves of the studies' trials, on average over random orders of them."""
+    rows = ["| study | pruner | epochs | seconds | best kept | best average kept | best max kept |"]
+    rows.append("| --- | --- | --- | --- | --- | --- | --- |")
+    for study in studies:
+        for pruner in ("median", "hyperband"):
+            found = [_played(study, pruner, seed) for seed in range(orders)]
+            shares = [f"{mean(one.epochs for one in found):.0%}", f"{mean(one.seconds for one in found):.0%}"]
+            kept = [f"{mean(one.kept(kind) for one in found):.0%}" for kind in (None, "average", "max")]
+            rows.append(f"| {study.name} | {pruner} | {' | '.join([*shares, *kept])} |")
+    return "\n".join(rows)
+
+
+@dataclass(frozen=True)
+class _Played:
+    """What a pruner left of a study's trials: its share of their epochs and seconds, and what it did not cut."""
+
+    trials: Sequence[Told]
+    uncut: Sequence[Told]
+    epochs: float
+    seconds: float
+
+    def kept(self, pooling: str | None) -> bool:
+        """Whether the best trial, or the best of a pooling, was trained to its end."""
+        own = [one for one in self.trials if pooling in (None, one.spec.hyperparameters.pooling)]
+        return max(own, key=_accuracy) in self.uncut
+
+
+def _played(study: Study, pruner: str, seed: int) -> _Played:
+    config = load_config("pooling", [f"pruner={pruner}"], ROOT)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    book = optuna.create_study(study_name=f"order-{seed}", direction="maximize", pruner=pruner_of(config))
+    trials = [one for one in study.trials if one.state == "complete"]
+    random.Random(seed).shuffle(trials)
+    trained, uncut = [], []
+    for one in trials:
+        records = [record for _, record in one.epochs]
+        trial = book.ask()
+        for record in records:
+            trained.append(record.seconds)
+            trial.report(record.val_accuracy, record.epoch)
+            if record.epoch < config.training.epochs and trial.should_prune():
+                book.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                break
+        else:
+            book.tell(trial, _accuracy(one))
+            uncut.append(one)
+    every = [record.seconds for one in trials for _, record in one.epochs]
+    return _Played(trials, uncut, len(trained) / len(every), sum(trained) / sum(every))
 
 
 def _accuracy(trial: Told) -> float:

@@ -191,9 +191,9 @@ def test_images_and_labels_of_different_length_are_refused(section: IdxData, pro
         b"",
         b"plain text",
         b"\x1f\x8b\x08\x00broken",
-        gzip.compress(b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0"),  # floats
-        gzip.compress(b"\0\0\x08\x03\0\0\0\x09"),  # dimensions that are not there
-        gzip.compress(b"\0\0\x08\x01\0\0\0\x09ab"),  # fewer bytes than it says
+        gzip.compress(b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0", mtime=0),  # floats
+        gzip.compress(b"\0\0\x08\x03\0\0\0\x09", mtime=0),  # dimensions that are not there
+        gzip.compress(b"\0\0\x08\x01\0\0\0\x09ab", mtime=0),  # fewer bytes than it says
     ],
 )
 def test_a_file_that_is_no_idx_is_refused(section: IdxData, project: Path, content: bytes) -> None:
