@@ -196,7 +196,7 @@ def _dotted(location: tuple[int | str, ...]) -> str:
     return ".".join(parts)
 
 
-_TAGS = {"idx", "digits", "tpe", "random", "grid", "list", "median", "hyperband", "none"}
+_TAGS = {"idx", "digits", "tpe", "random", "qmc", "grid", "list", "median", "hyperband", "none"}
 
 
 def find_root(start: Path) -> Path:
