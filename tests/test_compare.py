@@ -243,6 +243,18 @@ def test_runs_of_other_classes_are_compared_where_they_can_be(
     assert [bool(found) for found in pictures(page, "counts")] == [True, False]
 
 
+def test_a_studys_name_that_is_a_path_is_none_here(root: Path, tracker: Tracker) -> None:
+    data = make_data(root, 8, 6)
+    ids = [add(tracker, spec_of(slot, "max", data), root / "networks" / "max") for slot in (18, 19)]
+    for run_id in ids:
+        MlflowClient(tracker.uri).set_tag(run_id, "poolstudy.study", "../../x")
+    done = compare(ids, root)
+    assert done.page.parent == root / "mlruns" / "comparisons"
+    assert done.page.name.startswith(".._.._x-2-runs-")
+    for run_id in ids:
+        MlflowClient(tracker.uri).delete_run(run_id)
+
+
 def test_reproductions_of_a_study_that_was_never_run_here_keep_the_page_themselves(
     root: Path, runs: dict[str, str]
 ) -> None:

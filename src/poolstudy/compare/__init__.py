@@ -1,6 +1,7 @@
 """Runs side by side: one page that opens without a network, and the same as a picture."""
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -128,6 +129,7 @@ def _written(comparison: Comparison, folder: Path, name: str) -> tuple[Path, Pat
 
 
 def _name(runs: Sequence[FoundRun]) -> str:
-    """The same runs in the same order have the same name."""
+    """The same runs in the same order have the same name; a study's that is none, of a stranger's store, is no path."""
+    study = re.sub(r"[^A-Za-z0-9._-]", "_", runs[0].study)[:80]
     content = hashlib.sha256("".join(run.run_id for run in runs).encode()).hexdigest()
-    return f"{runs[0].study}-{len(runs)}-runs-{content[:8]}"
+    return f"{study}-{len(runs)}-runs-{content[:8]}"

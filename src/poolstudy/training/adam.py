@@ -9,7 +9,7 @@ class Adam:
     """Adam (Kingma & Ba 2015, https://arxiv.org/abs/1412.6980) as Keras computes it, with Keras' defaults.
 
     Keras takes some ten operations a variable, each of which reads and writes all of it; TensorFlow has them in
-    one: 5 % of the notebook's step. Its state belongs to a trial's last epoch and is not saved.
+    one: 6 % of the notebook's step. Its state belongs to a trial's last epoch and is not saved.
 
     Args:
         variables: updated in place.
