@@ -64,6 +64,7 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
         raise ProgramMissing("no program `dot`", "Graphviz, which draws the diagrams", "install graphviz (make setup)")
     mlruns, study, execution = root / "mlruns", config.study, config.execution
     with contextlib.ExitStack() as last:
+        interrupt = last.enter_context(Interrupt())
         last.enter_context(study_lock(mlruns / "locks", study.name))
         log = mlruns / "logs" / f"{study.name}.log"
         threads, each = execution.threads_per_worker, trials_per_process(execution)
@@ -91,7 +92,7 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
                 about=provenance.provenance(config.data),
                 patch=provenance.patch(),
             )
-            interrupt = last.enter_context(Interrupt())
+            interrupt.begin()
             coordinator = Coordinator(config, around, engine, ready.tracker, ready.search, display, interrupt, cores())
             _say_devices(display, ready.grounds.found, ready.grounds.crowd)
             _say_outlook(display, ready.outlook, Room.of(mlruns))
