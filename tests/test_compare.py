@@ -286,6 +286,7 @@ def test_files_that_are_gone_or_damaged_are_told(root: Path, tracker: Tracker, r
     assert page.count("<script") == 0
 
 
+@pytest.mark.slow
 def test_the_best_five_of_the_latest_study_are_compared_where_none_are_named(
     root: Path, tracker: Tracker, runs: dict[str, str]
 ) -> None:

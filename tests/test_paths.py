@@ -25,6 +25,7 @@ def opened(root: Path) -> tuple[StudyConfig, Search]:
     return config, Search(root / "mlruns" / "optuna.db", config, make_identity())
 
 
+@pytest.mark.slow
 def test_a_study_in_a_folder_of_odd_letters_is_kept_there_and_healthy(tmp_path: Path) -> None:
     root = tmp_path / "a #b 100% {d} ü"
     config, search = opened(root)

@@ -264,6 +264,7 @@ def test_the_table_has_a_row_a_trial_and_the_names_of_the_params(root: Path, who
     assert [row["optuna_state"] for row in slots].count("PRUNED") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "states", "overrides", "missing", "present"),
     [

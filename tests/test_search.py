@@ -159,6 +159,7 @@ def test_a_duplicate_of_a_running_trial_gets_its_value_when_it_ends(opened: Open
         assert trial.value == values[trial.user_attrs["duplicate_of"]]
 
 
+@pytest.mark.slow
 def test_a_duplicate_of_a_slot_that_is_tried_again_waits_for_its_value(opened: Open, project: Path) -> None:
     search = opened()
     running: list[Attempt] = []
@@ -173,6 +174,7 @@ def test_a_duplicate_of_a_slot_that_is_tried_again_waits_for_its_value(opened: O
     assert {(trial.state.name, trial.value) for trial in duplicates} == {("COMPLETE", 0.25)}
 
 
+@pytest.mark.slow
 def test_duplicates_of_slots_that_are_given_up_are_settled_at_the_end(opened: Open, project: Path) -> None:
     search = opened()
     running: list[Attempt] = []
@@ -225,7 +227,15 @@ def play(search: Search, count: int) -> list[object]:
     return [config_of(take(search)) for _ in range(count)]
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe_short", "qmc", "grid"])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        "tpe_short",
+        pytest.param("random", marks=pytest.mark.slow),
+        pytest.param("qmc", marks=pytest.mark.slow),
+        pytest.param("grid", marks=pytest.mark.slow),
+    ],
+)
 def test_a_study_that_was_stopped_goes_on_as_if_it_had_not_been(project: Path, sampler: str) -> None:
     def opened(database: str) -> Search:
         config = load_config("tiny", [f"sampler={sampler}", "study.trials=12"], project)

@@ -318,6 +318,7 @@ def test_a_study_that_its_timeout_ended_goes_on(project: Path, poolstudy: Comman
     check_books(project)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["run", "tiny"], ["reproduce"], ["compare"], ["report"], ["ui"]])
 def test_a_log_that_cannot_be_written_is_named(
     command: list[str],

@@ -177,6 +177,7 @@ def test_a_store_in_the_projects_folder_is_its_own(tmp_path: Path) -> None:
         assert not is_own(resolved_uri(other, root), root)
 
 
+@pytest.mark.slow
 def test_a_store_outside_of_the_project_may_have_the_files_elsewhere(tmp_path: Path) -> None:
     shared = f"sqlite:///{tmp_path}/shared/mlflow.db"
     theirs = Tracker(shared, "artifacts", "s", tmp_path / "theirs")

@@ -125,7 +125,7 @@ def small_batches(data: SearchData) -> TrialSpec:
     return spec(data, epochs=2, batch_size=48, pool_size=3, filters=(3,))
 
 
-@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("pooling", [pytest.param("average", marks=pytest.mark.slow), "max"])
 def test_what_is_trained_is_what_keras_trains_of_the_same_batches(
     data: SearchData, small_batches: TrialSpec, pooling: str
 ) -> None:

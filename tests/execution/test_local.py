@@ -263,6 +263,7 @@ def server() -> int:
     return int(vars(forkserver._forkserver)["_forkserver_pid"])
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_is_started_anew_and_its_workers_go_on(engine: LocalEngine) -> None:
     engine.start(KEYS[1], "pause")
     engine.start(KEYS[2], "hang")
