@@ -23,6 +23,7 @@ import optuna
 from benchmarks.cases import ROOT
 from benchmarks.studies import Study, Told, read
 from poolstudy.compose import load_config
+from poolstudy.config import StudyConfig
 from poolstudy.search.parts import pruner_of
 
 
@@ -69,9 +70,10 @@ def orders_table(studies: Sequence[Study], orders: int) -> str:
     """Markdown: what each pruner leaves of the studies' trials, on average over random orders of them."""
     rows = ["| study | pruner | epochs | seconds | best kept | best average kept | best max kept |"]
     rows.append("| --- | --- | --- | --- | --- | --- | --- |")
+    configs = {pruner: load_config("pooling", [f"pruner={pruner}"], ROOT) for pruner in ("median", "hyperband")}
     for study in studies:
-        for pruner in ("median", "hyperband"):
-            found = [_played(study, pruner, seed) for seed in range(orders)]
+        for pruner, config in configs.items():
+            found = [_played(study, config, seed) for seed in range(orders)]
             shares = [f"{mean(one.epochs for one in found):.0%}", f"{mean(one.seconds for one in found):.0%}"]
             kept = [f"{mean(one.kept(kind) for one in found):.0%}" for kind in (None, "average", "max")]
             rows.append(f"| {study.name} | {pruner} | {' | '.join([*shares, *kept])} |")
@@ -93,8 +95,7 @@ class _Played:
         return max(own, key=_accuracy) in self.uncut
 
 
-def _played(study: Study, pruner: str, seed: int) -> _Played:
-    config = load_config("pooling", [f"pruner={pruner}"], ROOT)
+def _played(study: Study, config: StudyConfig, seed: int) -> _Played:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     book = optuna.create_study(study_name=f"order-{seed}", direction="maximize", pruner=pruner_of(config))
     trials = [one for one in study.trials if one.state == "complete"]
