@@ -11,7 +11,6 @@ its memory. Processor time, so that other work on the machine counts less; the s
 import argparse
 import contextlib
 import functools
-import gc
 import json
 import os
 import shutil
@@ -27,7 +26,7 @@ from rich.console import Console
 
 from benchmarks.cases import ROOT
 from benchmarks.machine import machine
-from poolstudy.__main__ import MANY
+from poolstudy import garbage
 from poolstudy.compose import load_config
 from poolstudy.execution import EpochEnded, Event, Finished, Key
 from poolstudy.records import EpochRecord, TrialResult, best_epoch, seed_of
@@ -232,7 +231,7 @@ def play(folder: Path, trials: int, sampler: str, pruner: str) -> None:
 
     from poolstudy import study
 
-    gc.set_threshold(MANY)  # as the program does
+    garbage.loading()  # as the program does
     _timed(optuna.samplers.RandomSampler, "sampler", *_SAMPLER)
     _timed(optuna.samplers.TPESampler, "sampler", *_SAMPLER)
     for kind in (optuna.pruners.MedianPruner, optuna.pruners.HyperbandPruner, optuna.pruners.NopPruner):

@@ -11,10 +11,10 @@ import pytest
 from conftest import REPOSITORY, Command, make_spec
 from rich.console import Console
 
-from poolstudy.cli import _best_run, _parsed, _print_outcome, _say, main
+from poolstudy.cli import _parsed, _print_outcome, _say, main
 from poolstudy.compose import load_config
 from poolstudy.records import Ended
-from poolstudy.study import Outcome
+from poolstudy.study import Outcome, _best_run
 
 ONE, TWO = "1" * 32, "2" * 32
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "pydantic", "hydra", "numpy", "rich")
@@ -85,8 +85,8 @@ def test_the_best_run_is_a_complete_trials(
         Ended(slot=slot, state=state, objective=value, run_id=run_id, hyperparameters=network)
         for slot, (state, value, run_id) in enumerate(ended, start=1)
     ]
-    outcome = Outcome(trials, exhausted=False, interrupted=None, dashboard="http://x")
-    assert _best_run(outcome) == best
+    outcome = Outcome(len(trials), trials, _best_run(trials), exhausted=False, interrupted=None, dashboard="http://x")
+    assert outcome.best_run == best
     file = io.StringIO()
     _print_outcome(Console(file=file, width=80), load_config("tiny", [], project), outcome)
     assert said in file.getvalue().splitlines()

@@ -47,13 +47,13 @@ def text_of(console: Console) -> list[str]:
 def play(console: Console, *, quiet: bool = False) -> str:
     """One trial whose second epoch has the least loss and whose third the highest accuracy; another one fails."""
     with Display(console, 3, 5, "best_val_accuracy", "mlruns/logs/x.log", quiet=quiet, forecast=forecast()) as display:
-        display.began([ended(1, 0.5)])
+        display.began(1, [ended(1, 0.5)])
         display.started(7, "trial-0002", NETWORK)
         for epoch in (record(1, 0.9, 0.7), record(2, 0.5, 0.8), record(3, 0.6, 0.9)):
             display.epoch(7, epoch)
-        display.ended(7, "complete", [ended(2, 0.8), ended(1, 0.5)], reason="")
+        display.ended(7, "complete", "", 2, [ended(2, 0.8), ended(1, 0.5)])
         display.started(8, "trial-0003", NETWORK)
-        display.ended(8, "failed", [ended(2, 0.8), ended(1, 0.5)], reason="loss is nan")
+        display.ended(8, "failed", "loss is nan", 2, [ended(2, 0.8), ended(1, 0.5)])
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -100,7 +100,7 @@ def picture(width: int) -> list[str]:
     """The live picture with two trials done and one in its first epoch."""
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     display = Display(console, 3, 5, "best_val_accuracy")
-    display.began([ended(1, 0.9), ended(2, 0.8)])
+    display.began(2, [ended(1, 0.9), ended(2, 0.8)])
     display.started(7, "trial-0003", NETWORK)
     display.epoch(7, record(1, 0.9, 0.7))
     plain = Console(file=io.StringIO(), width=width)

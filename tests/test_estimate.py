@@ -117,12 +117,12 @@ def test_a_trial_that_does_not_count_is_still_to_be_done() -> None:
 
 
 def test_a_study_that_goes_on_knows_what_its_trials_took() -> None:
-    forecast = Forecast(listed(LARGE, SMALL), (), start=0, past=[Past(LARGE, 5, 3.0)])
+    forecast = Forecast(listed(LARGE, SMALL), (), start=0, before=[Past(LARGE, 5, 3.0)])
     assert forecast.left(0) == pytest.approx(15)  # the small one alone, at 3 s an epoch: nothing tells it apart yet
 
 
 def test_ten_thousand_trials_to_come_take_what_those_that_ended_took() -> None:
-    many = Forecast(asked(10_000, places=2, copies=None), TIMINGS, start=0, past=[Past(SMALL, 5, 1.0)] * 5000)
+    many = Forecast(asked(10_000, places=2, copies=None), TIMINGS, start=0, before=[Past(SMALL, 5, 1.0)] * 5000)
     left = many.left(0)
     # All that ended were small, so nothing tells the large ones apart: 1 s an epoch.
     assert left == pytest.approx(10_000 * 5 / 2)

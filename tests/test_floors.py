@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "poolstudy"
 
 FLOORS = {
     "errors": 0, "files": 0, "lock": 0, "space": 0, "records": 0, "sources": 0, "download": 0,
-    "chatter": 0, "provenance": 0, "colours": 0, "weights": 0, "cost": 0,
+    "chatter": 0, "provenance": 0, "colours": 0, "weights": 0, "cost": 0, "garbage": 0,
     "config": 1, "data": 1, "model": 1, "claim": 1, "comparison": 1, "staging": 1, "nvml": 1, "estimate": 1,
     "compose": 2, "training": 2, "figures": 2, "search": 2, "tracking": 2, "execution": 2, "display": 2,
     "progress": 2, "dashboard": 2, "terminal": 2, "environment": 2,
@@ -36,6 +36,7 @@ GROUND = [
     "provenance",
     "colours",
     "weights",
+    "garbage",
 ]
 ONLY = {
     "optuna": {"search"},

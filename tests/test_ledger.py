@@ -162,7 +162,7 @@ def test_a_folder_of_another_book_goes_and_its_result_counts_for_nobody(study: S
     left = recover(study.search, study.tracker, study.staging)
     assert study.states(left) == {"trial-0001": "interrupted"}
     assert [path.name for path in study.staging.iterdir()] == ["trial-0001"]
-    assert study.search.ended() == []
+    assert study.search.done == 0
 
 
 def test_a_run_that_only_its_folder_knows_is_noted(study: Study) -> None:

@@ -145,14 +145,14 @@ def _run(options: argparse.Namespace) -> int:
     console = stdout_console()
     outcome = run_study(config, root, console, quiet=options.quiet)
     if options.quiet:
-        print(_best_run(outcome))
+        print(outcome.best_run)
         return 128 + outcome.interrupted if outcome.interrupted else 0
     _print_outcome(console, config, outcome)
     if outcome.interrupted:
         console.print("Interrupted. The same command goes on from here.")
         return 128 + outcome.interrupted
-    if len(outcome.ended) < config.study.trials and not outcome.exhausted:
-        done = f"{len(outcome.ended)} of {config.study.trials}"
+    if outcome.done < config.study.trials and not outcome.exhausted:
+        done = f"{outcome.done} of {config.study.trials}"
         console.print(f"study.timeout ended it with {done} trials. The same command goes on from here.")
     return 0
 
@@ -160,17 +160,12 @@ def _run(options: argparse.Namespace) -> int:
 def _print_outcome(console: "Console", config: "StudyConfig", outcome: "Outcome") -> None:
     from poolstudy.display import leaderboard
 
-    console.print(leaderboard(outcome.ended[:5], config.study.objective.metric))
+    console.print(leaderboard(outcome.best, config.study.objective.metric))
     if outcome.exhausted:
-        console.print(f"The space holds no other configuration: ended with {len(outcome.ended)} trials.")
-    best = _best_run(outcome)
+        console.print(f"The space holds no other configuration: ended with {outcome.done} trials.")
+    best = outcome.best_run
     console.print(f"Best run: {best}" if best else "No best run: no complete trial has a run.", soft_wrap=True)
     console.print(f"See the trials side by side: make ui, then {outcome.dashboard}", soft_wrap=True)
-
-
-def _best_run(outcome: "Outcome") -> str:
-    """The run of the best complete trial, as `show best` finds it; empty where there is none."""
-    return next((one.run_id for one in outcome.ended if one.state == "complete" and one.run_id), "")
 
 
 def _show(options: argparse.Namespace) -> int:

@@ -114,7 +114,7 @@ class Coordinator:
             last.callback(self._close)
             self._recover()
             with self._display:
-                self._display.began(self._search.ended())
+                self._display.began(self._search.done, self._search.ended())
                 self._loop()
         self._check_exhausted()
 
@@ -184,7 +184,7 @@ class Coordinator:
         """Starts attempts while there is a free place and something left to do."""
         study = self._config.study
         while self._places and self._interrupt.signal is None:
-            wanted = study.trials - len(self._search.ended()) - len(self._running)
+            wanted = study.trials - self._search.done - len(self._running)
             over = study.timeout is not None and time.monotonic() - self._began > study.timeout
             if wanted <= 0 or over:
                 return
@@ -262,7 +262,7 @@ class Coordinator:
         running = self._running.pop(number)
         self._places.give_back(running.place)
         state, reason = settle(self._search, running.folder, state, reason)
-        self._display.ended(number, state, self._search.ended(), reason)
+        self._display.ended(number, state, reason, self._search.done, self._search.ended())
         self._bring(running.folder)
         if state in ("complete", "pruned"):
             self._failures_in_a_row = 0
@@ -287,7 +287,7 @@ class Coordinator:
 
     def _check_exhausted(self) -> None:
         """A space that holds nothing new is an end, but not a good one where configurations failed."""
-        failed, ended = self._search.failed(), len(self._search.ended())
+        failed, ended = self._search.failed(), self._search.done
         if self.exhausted and failed:
             raise StudyStopped(
                 f"{ended} trials done and {failed[0]} failed, the last because {failed[1]}",

@@ -1,8 +1,9 @@
 """What a person sees while a study runs: a live table on a terminal, plain lines elsewhere, little if quiet."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -58,7 +59,7 @@ class Display:
         self._console, self._trials, self._epochs, self._metric = console, trials, epochs, metric
         self._log, self._quiet, self._forecast = log, quiet, forecast
         self._rows: dict[int, _Row] = {}
-        self._ended: Sequence[Ended] = ()
+        self._done, self._best = 0, list[Ended]()
         self._drawing = self._waiting = 0
         self._away: tuple[float, str] | None = None
         self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=2, transient=True)
@@ -80,9 +81,9 @@ class Display:
         if not self._quiet:
             self._print(line)
 
-    def began(self, ended: Sequence[Ended]) -> None:
-        """The study starts, or goes on, with these trials done, best first."""
-        self._ended = ended
+    def began(self, done: int, best: Iterable[Ended]) -> None:
+        """The study starts, or goes on, with so many trials done, the best first."""
+        self._done, self._best = done, list(islice(best, _SHOWN))
 
     def started(self, key: int, name: str, hyperparameters: HyperParameters) -> None:
         self._rows[key] = _Row(name, hyperparameters)
@@ -102,10 +103,10 @@ class Display:
             values = f"val_accuracy {record.val_accuracy:.4f}  val_loss {record.val_loss:.4f}"
             self.say(f"{row.name}  epoch {record.epoch}/{self._epochs}  {values}  {record.seconds:.1f} s")
 
-    def ended(self, key: int, state: State, ended: Sequence[Ended], reason: str) -> None:
-        """An attempt ended; these trials of the study are done now, best first."""
+    def ended(self, key: int, state: State, reason: str, done: int, best: Iterable[Ended]) -> None:
+        """An attempt ended; so many trials of the study are done now, the best first."""
         row = self._rows.pop(key)
-        self._ended = ended
+        self.began(done, best)
         if self._forecast:
             self._forecast.ended(key, time.monotonic(), counts=state in ("complete", "pruned"))
         reached = f"{row.best.val_accuracy:.4f} in epoch {row.best.epoch}" if row.best else "no epoch"
@@ -139,12 +140,12 @@ class Display:
         self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def _summary(self) -> str:
-        complete = [one for one in self._ended if one.state == "complete"]
+        complete = [one for one in self._best if one.state == "complete"]
         best = f"best {complete[0].objective:.4f} ({trial_name(complete[0].slot)})" if complete else "none complete yet"
-        return f"{len(self._ended)} of {self._trials} trials done, {best}, {self._left()}"
+        return f"{self._done} of {self._trials} trials done, {best}, {self._left()}"
 
     def _left(self) -> str:
-        if len(self._ended) >= self._trials:
+        if self._done >= self._trials:
             return "none left"
         seconds = self._forecast.left(time.monotonic()) if self._forecast else None
         return "time left unknown yet" if seconds is None else f"about {clock(seconds)} left"
@@ -158,8 +159,8 @@ class Display:
             _add(table, narrow, row.name, row.hyperparameters, epoch, value)
         bar = Table.grid()  # which ends its line; a bar alone does not
         width = min(60, self._console.width - 1)
-        bar.add_row(ProgressBar(total=self._trials, completed=len(self._ended), width=width))
-        best = [leaderboard(self._ended[:_SHOWN], self._metric, narrow=narrow)] if self._ended else []
+        bar.add_row(ProgressBar(total=self._trials, completed=self._done, width=width))
+        best = [leaderboard(self._best, self._metric, narrow=narrow)] if self._best else []
         drawing = f", {self._drawing} being drawn" if self._drawing else ""
         waiting = f", {self._waiting} things wait for MLflow" if self._away else ""
         return Group(*best, table, bar, Text(self._summary() + drawing + waiting))

@@ -4,8 +4,9 @@ Before it starts `longest` says the most it can take; while it runs a `Forecast`
 """
 
 import heapq
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import InitVar, dataclass, field
 from statistics import mean
 
 from poolstudy.cost import Offer, Sizes, Speed, Timing
@@ -124,25 +125,32 @@ class Forecast:
 
     Attributes:
         timings: measured before it started; forgotten as soon as trials have ended that show it better.
-        past: the trials that had ended before.
+        before: the trials that had ended before.
     """
 
     asked: Asked
     timings: Sequence[Timing]
     start: float
-    past: list[Past] = field(default_factory=list)
+    before: InitVar[Iterable[Past]] = ()
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, before: Iterable[Past]) -> None:
         sizes, offer = self.asked.sizes, self.asked.offer
         self._running: dict[int, _Trial] = {}
-        self._begun = {one.network for one in self.past}
+        self._past, self._begun = deque[Past](maxlen=_RECENT), set[HyperParameters]()
+        for past in before:
+            self._past.append(past)
+            self._begin(past.network)
         self._done = 0
-        self._besides: list[float] = []
+        self._besides = deque[float](maxlen=_RECENT)
         self._mean_flops = mean(sizes.flops(one) for one in offer.networks)
 
     def started(self, key: int, network: HyperParameters, now: float) -> None:
         self._running[key] = _Trial(network, now, now)
-        self._begun.add(network)
+        self._begin(network)
+
+    def _begin(self, network: HyperParameters) -> None:
+        if self.asked.offer.in_order:  # else nobody asks which they were, and they may be thousands
+            self._begun.add(network)
 
     def epoch(self, key: int, seconds: float, now: float) -> None:
         trial = self._running[key]
@@ -155,7 +163,7 @@ class Forecast:
         if trial.seconds:
             # The first epoch has the making of the graph in it: that is the start's.
             each = mean(trial.seconds[1:] or trial.seconds)
-            self.past.append(Past(trial.network, trial.epochs, each))
+            self._past.append(Past(trial.network, trial.epochs, each))
             self._besides.append(max(0.0, now - trial.began - each * trial.epochs))
         self._done += counts
 
@@ -165,7 +173,7 @@ class Forecast:
         if not timings:
             return None
         speed = Speed.fitted(timings, self.asked.sizes)
-        besides = mean(self._besides[-_RECENT:]) if self._besides else self.start
+        besides = mean(list(self._besides)) if self._besides else self.start
         places = [self._rest(trial, speed, besides, now) for trial in list(self._running.values())]
         places += [0.0] * (self.asked.places - len(places))
         heapq.heapify(places)
@@ -198,4 +206,4 @@ class Forecast:
         return mean([self.asked.epochs, *(one.epochs for one in self._recent() if one.epochs > done)])
 
     def _recent(self) -> list[Past]:
-        return self.past[-_RECENT:]
+        return list(self._past)  # another thread draws

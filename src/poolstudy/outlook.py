@@ -45,7 +45,7 @@ class Outlook:
     def forecast(self) -> Forecast:
         """To be told what happens; it then knows how much longer the study takes."""
         timings = self.measured.timings if self.measured else ()
-        return Forecast(self.asked, timings, self._start, list(self.past))
+        return Forecast(self.asked, timings, self._start, self.past)
 
     def lines(self, free: "Room") -> list[str]:
         """What to expect, for a person; nothing where nothing is known or nothing is left to do."""

@@ -4,15 +4,16 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from poolstudy import chatter, dashboard, provenance, worker
+from poolstudy import chatter, dashboard, garbage, provenance, worker
 from poolstudy.config import StudyConfig
 from poolstudy.coordinator import Coordinator, Surroundings
 from poolstudy.data import SearchData, load_search_data
@@ -33,18 +34,25 @@ if TYPE_CHECKING:  # they take seconds to import: run_study does it while the se
     from poolstudy.tracking import Tracker
 
 
+_SHOWN = 5  # of the best, at the end
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a study stands when `run_study` returns.
 
     Attributes:
-        ended: the trials that count, best first.
+        done: how many trials count.
+        best: the first of them, the best one first.
+        best_run: of the best complete trial, as `show best` finds it; empty where there is none.
         exhausted: the space held no configuration that had not been tried.
         interrupted: the signal that stopped it, or None.
         dashboard: its address, once `poolstudy ui` runs.
     """
 
-    ended: list[Ended]
+    done: int
+    best: list[Ended]
+    best_run: str
     exhausted: bool
     interrupted: int | None
     dashboard: str
@@ -75,6 +83,7 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
         with _failures_told():
             chatter.keep_in(log)
             ready = _prepared(config, root, data, engine)
+            garbage.loaded()
             forecast, shown_log = ready.outlook.forecast(), os.path.relpath(log)
             display = Display(
                 console,
@@ -165,7 +174,7 @@ def _prepared(config: StudyConfig, root: Path, data: SearchData, engine: LocalEn
     # Optuna's after MLflow's: a study whose store cannot be opened leaves nothing.
     search = Search(mlruns / "optuna.db", config, data.identity)
     tracker.book = search.book
-    outlook = look_ahead(config, data.identity, len(grounds.places), search.ended(), tracker, grounds.measured)
+    outlook = look_ahead(config, data.identity, len(grounds.places), list(search.ended()), tracker, grounds.measured)
     return _Prepared(grounds, tracker, search, outlook)
 
 
@@ -192,7 +201,7 @@ def _tracked(
     state: State = "interrupted"
     try:
         coordinator.run()
-        done = len(search.ended()) >= config.study.trials or coordinator.exhausted
+        done = search.done >= config.study.trials or coordinator.exhausted
         state = "complete" if done else "interrupted"
     except StudyStopped:
         state = "failed"
@@ -200,14 +209,25 @@ def _tracked(
     finally:
         metrics = _study_metrics(config, search)
         coordinator.finish(lambda: tracker.close_study(run_id, state, metrics))
-    return Outcome(search.ended(), coordinator.exhausted, interrupt.signal, link)
+    return Outcome(
+        done=search.done,
+        best=list(islice(search.ended(), _SHOWN)),
+        best_run=_best_run(search.ended()),
+        exhausted=coordinator.exhausted,
+        interrupted=interrupt.signal,
+        dashboard=link,
+    )
+
+
+def _best_run(ended: Iterable[Ended]) -> str:
+    return next((one.run_id for one in ended if one.state == "complete" and one.run_id), "")
 
 
 def _study_metrics(config: StudyConfig, search: "Search") -> dict[str, float]:
-    ended = search.ended()
-    metrics = {"trials": float(len(ended))}
-    if ended and ended[0].state == "complete":
-        metrics[config.study.objective.metric] = ended[0].objective
+    best = next(search.ended(), None)
+    metrics = {"trials": float(search.done)}
+    if best and best.state == "complete":
+        metrics[config.study.objective.metric] = best.objective
     return metrics
 
 

@@ -21,6 +21,7 @@ from poolstudy.search.attempts import (
     Settled,
     Standing,
     attempt_of,
+    ended_of,
     hyperparameters_of,
     late_runs,
     ledger_of,
@@ -62,7 +63,7 @@ class Search:
         self._study = open_study(database, config)
         self._check_fingerprint()
         self.book: str = self._study.user_attrs.get("book", "")
-        self._seen: dict[HyperParameters, int] = {}  # its slot
+        self._seen: dict[str, int] = {}  # its slot
         self._asks = 0
         self._slots: dict[int, list[Standing]] = {}  # its attempts, the last one last
         self._again: set[int] = set()  # the slots that may have to be tried again
@@ -103,7 +104,7 @@ class Search:
                 self._remember(ledger["slot"], trial)
                 if ledger["retry"] == 0:
                     self._asks += 1
-                    self._seen[hyperparameters_of(trial)] = ledger["slot"]
+                    self._seen[_key(hyperparameters_of(trial))] = ledger["slot"]
 
     # After an interruption
 
@@ -173,7 +174,7 @@ class Search:
             self._asks += 1
             flat = suggest(trial, self._config.space)
             hyperparameters = self._config.space.hyperparameters(flat, **self._config.training.fixed)
-            if hyperparameters not in self._seen:
+            if _key(hyperparameters) not in self._seen:
                 return self._open_slot(trial, hyperparameters)
             self._duplicate(trial, hyperparameters)
 
@@ -207,7 +208,7 @@ class Search:
 
     def _first_unseen(self, flats: list[dict[str, Value]]) -> dict[str, Value] | None:
         fixed = self._config.training.fixed
-        unseen = (flat for flat in flats if self._config.space.hyperparameters(flat, **fixed) not in self._seen)
+        unseen = (flat for flat in flats if _key(self._config.space.hyperparameters(flat, **fixed)) not in self._seen)
         return next(unseen, None)
 
     def _open_slot(self, trial: optuna.Trial, hyperparameters: HyperParameters) -> Attempt:
@@ -221,7 +222,7 @@ class Search:
             data=self._data,
         )
         trial.set_user_attr("ledger", ledger_of(slot, 0, spec))
-        self._seen[hyperparameters] = slot
+        self._seen[_key(hyperparameters)] = slot
         self._duplicates_in_a_row = 0
         return self._opened(trial, slot, 0, spec)
 
@@ -234,7 +235,7 @@ class Search:
 
     def _duplicate(self, trial: optuna.Trial, hyperparameters: HyperParameters) -> None:
         self._duplicates_in_a_row += 1
-        slot = self._seen[hyperparameters]
+        slot = self._seen[_key(hyperparameters)]
         trial.set_user_attr("duplicate_of", self._slots[slot][0].number)
         if self._slots[slot][-1].state in SETTLED:
             self._settle_duplicate(trial.number, slot)
@@ -268,8 +269,6 @@ class Search:
         except optuna.exceptions.UpdateFinishedTrialError:
             self._study.set_user_attr(f"{LATE_RUN}{attempt.number}", run_id)
             self._late_runs[attempt.number] = run_id
-            if attempt.slot in self._ended and self._slots[attempt.slot][-1].number == attempt.number:
-                self._ended[attempt.slot] = self._ended[attempt.slot].model_copy(update={"run_id": run_id})
 
     def run_of(self, attempt: Attempt) -> str:
         """The attempt's run in MLflow as it was noted; empty where none was."""
@@ -302,9 +301,15 @@ class Search:
 
     # Counting
 
-    def ended(self) -> list[Ended]:
+    @property
+    def done(self) -> int:
+        """How many trials count."""
+        return len(self._ended)
+
+    def ended(self) -> Iterator[Ended]:
         """The trials that count, best first; complete ones before pruned ones."""
-        return self._ended.best_first()
+        for number in self._ended:
+            yield ended_of(self._frozen(number), self._late_runs)
 
     def failed(self) -> tuple[int, str] | None:
         """How many slots failed or were given up, and the last reason; None where none did."""
@@ -318,13 +323,7 @@ class Search:
         state = now.state
         (self._again.add if state in ("lost", "interrupted") else self._again.discard)(slot)
         if state in ("complete", "pruned"):
-            self._ended[slot] = Ended(
-                slot=slot,
-                state=state,
-                objective=trial.user_attrs["objective"],
-                run_id=run_of(trial, self._late_runs),
-                hyperparameters=hyperparameters_of(trial),
-            )
+            self._ended.put(slot, trial.number, state, trial.user_attrs["objective"])
 
     # Optuna lets a trial be read and annotated by its number through the storage only.
 
@@ -336,3 +335,8 @@ class Search:
 
     def _note(self, number: int, key: str, value: object) -> None:
         self._study._storage.set_trial_user_attr(self._trial_id(number), key, value)
+
+
+def _key(hyperparameters: HyperParameters) -> str:
+    """What tells a configuration from others: a text, which takes a sixth of its memory."""
+    return hyperparameters.model_dump_json()

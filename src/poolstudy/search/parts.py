@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import optuna
 from optuna.trial import TrialState
-from pydantic import ValidationError
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -89,7 +88,7 @@ def readable(database: Path) -> Iterator[optuna.storages.RDBStorage]:
             yield storage
         finally:
             storage.engine.dispose()
-    except (OSError, RuntimeError, KeyError, ValidationError, *STORE_ERRORS) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, *STORE_ERRORS) as error:
         found = f"{database} cannot be read ({one_line(error)})"
         raise StoreError(found, "an SQLite file of Optuna's, by this version", "mend it or move it away") from None
 
