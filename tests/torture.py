@@ -35,6 +35,8 @@ dropout: [0.0, 0.1, 0.2, 0.3]
 learning_rate: null
 batch_size: null
 """
+_CONFIGURATIONS = 2 * 16 * 4  # of the space
+_MORE = 4
 _LAST = 1800.0  # seconds for what is left to train and draw after the last kill
 _GONE = 30.0  # seconds that what belongs to a dead coordinator may take to end
 
@@ -45,6 +47,7 @@ class Torture:
 
     Attributes:
         kills: how many there are to be.
+        trials: of the study, at least.
         until: when it must be over, as `time.monotonic`.
         said: what became of it so far.
     """
@@ -61,7 +64,7 @@ class Torture:
     startup: float = 15.0  # seconds until a first trial starts, as it was last
 
     def run(self) -> None:
-        while self.done < self.kills and time.monotonic() < self.until and self._study() != 0:
+        while self.done < self.kills and time.monotonic() < self.until and (self._study() != 0 or self._more()):
             pass
         if self.done < self.kills:
             self.wrong.append(f"{self.done} of {self.kills} kills until the study, or the time for them, was over")
@@ -73,6 +76,11 @@ class Torture:
             undisturbed.kill("all", self.dice)
         elif undisturbed.process.returncode != 0:
             self.wrong.append(f"ended with {undisturbed.process.returncode}: {undisturbed.complaint()}")
+
+    def _more(self) -> bool:
+        """Asks the same study for more trials: it was done before it had been killed often enough."""
+        self.trials += _MORE
+        return self.trials <= _CONFIGURATIONS
 
     @property
     def done(self) -> int:
@@ -308,7 +316,7 @@ def torture(root: Path, kills: int, count: int, seed: int, minutes: float) -> li
     print(f"seed {seed}: {kills} kills over {count} trials on {data} in {root}", flush=True)
     ordeal = Torture(root, kills, count, random.Random(seed), time.monotonic() + 60 * minutes, data)
     ordeal.run()
-    wrong = [*ordeal.wrong, *wrong_at_the_end(root, count), *doctored(root)]
+    wrong = [*ordeal.wrong, *wrong_at_the_end(root, ordeal.trials), *doctored(root)]
     print(f"{dict(sorted(ordeal.said.items()))}", flush=True)
     return wrong
 
