@@ -254,11 +254,11 @@ def test_a_project_that_was_moved_finds_its_files_again(study: Path, tmp_path: P
 def test_a_project_that_was_copied_runs_nothing_until_it_is_mended(
     whole: Path, tmp_path: Path, poolstudy: Command
 ) -> None:
-    new, good = tmp_path / "copy", runs(whole)[GOOD].info.run_id
+    new, good, other = tmp_path / "copy", *(run.info.run_id for run in runs(whole)[GOOD : GOOD + 2])
     shutil.copytree(whole, new)
     before = content(whole), set(content(new))
     run = ["run", "tiny", *OF_THREE]
-    for command in (run, ["reproduce", good]):
+    for command in (run, ["reproduce", good], ["report"], ["compare", good, other]):
         said = poolstudy(new, *command)
         assert (said.returncode, said.stderr.count("\n")) == (3, 1), said.stderr
         assert "the project was moved or copied" in said.stderr

@@ -12,7 +12,7 @@ from poolstudy.comparison import Comparison
 from poolstudy.compose import load_tracking
 from poolstudy.errors import ConfigurationError, RunNotFound, StoreError
 from poolstudy.files import replacing, writable
-from poolstudy.tracking import FoundRun, attach, find_run, readable, resolved_uri, study_run
+from poolstudy.tracking import FoundRun, attach, check_writable, find_run, readable, resolved_uri, study_run
 
 MOST = 50
 BEST = 5
@@ -47,12 +47,13 @@ def compare(which: Sequence[str], root: Path) -> Compared:
     tracking = load_tracking(root)
     uri = resolved_uri(tracking.uri, root)
     runs, notes = _runs(uri, which)
+    keeper = _keeper(uri, runs[0])
+    check_writable(keeper, uri, tracking.artifacts, root)
     log = root / "mlruns" / "logs" / "compare.log"
     with chatter.output_to(log), readable(uri), tempfile.TemporaryDirectory() as folder:
         chatter.keep_in(log)
         comparison = _read(runs, notes, root, Path(folder))
         paths = _written(comparison, root / "mlruns" / "comparisons", _name(runs))
-        keeper = _keeper(uri, runs[0])
     attach(keeper, paths, "compare")
     return Compared(paths[0], paths[1], keeper.run_id, tuple(notes))
 

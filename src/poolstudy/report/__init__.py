@@ -7,7 +7,7 @@ from pathlib import Path
 from poolstudy import chatter
 from poolstudy.compose import load_tracking
 from poolstudy.files import replacing, writable
-from poolstudy.tracking import attach, readable, resolved_uri, study_run
+from poolstudy.tracking import attach, check_writable, readable, resolved_uri, study_run
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,10 @@ def report(name: str | None, root: Path) -> Reported:
     Raises:
         StoreError: there is no such study, or a store or folder cannot be read or written.
     """
-    uri = resolved_uri(load_tracking(root).uri, root)
+    tracking = load_tracking(root)
+    uri = resolved_uri(tracking.uri, root)
     study = study_run(uri, name)
+    check_writable(study, uri, tracking.artifacts, root)
     log = root / "mlruns" / "logs" / "report.log"
     with chatter.output_to(log), readable(uri):
         from poolstudy.report.page import html, settings_of

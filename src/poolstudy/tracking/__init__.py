@@ -7,6 +7,7 @@ from poolstudy.tracking.found import PICTURES, TRAINED_FILES, FileName, FoundRun
 from poolstudy.tracking.mending import Mender, every_run, move, moved
 from poolstudy.tracking.reading import (
     attach,
+    check_writable,
     count,
     dashboard_link,
     find_run,
@@ -29,6 +30,7 @@ __all__ = [
     "TrackedRun",
     "Tracker",
     "attach",
+    "check_writable",
     "count",
     "dashboard_link",
     "database_of",

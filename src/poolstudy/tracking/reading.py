@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from poolstudy.errors import RunNotFound, StoreError, one_line, without_password
 from poolstudy.tracking.found import FoundRun, search
-from poolstudy.tracking.store import RUN_ONE, STORE_ERRORS, opened
+from poolstudy.tracking.store import RUN_ONE, STORE_ERRORS, check_in_place, is_own, opened
 
 BEST = "best"
 _ID = re.compile(r"[0-9a-f]{4,32}")  # nothing else ever becomes part of a query or a path
@@ -114,6 +114,21 @@ def dashboard_link(server: str, experiment_id: str, key: str) -> str:
 def run_link(server: str, run: FoundRun) -> str:
     """The address of a run's page, on a running server."""
     return f"{without_password(server).rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+
+
+def check_writable(run: FoundRun, uri: str, artifacts: str, root: Path) -> None:
+    """Refuses a run to which nothing can be attached here.
+
+    Args:
+        artifacts: folder of the artifacts of SQLite stores, relative to `root`.
+
+    Raises:
+        StoreError: the project was moved or copied, and MLflow has the run's files where it was; or it cannot be read.
+    """
+    if is_own(uri, root):
+        with readable(uri):
+            location = run.client.get_experiment(run.experiment_id).artifact_location
+        check_in_place(run.study, location, (root / artifacts).resolve() / run.study)
 
 
 def attach(run: FoundRun, paths: Iterable[Path], folder: str | None = None) -> None:

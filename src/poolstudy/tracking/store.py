@@ -127,6 +127,25 @@ def lies_elsewhere(location: str, folder: Path) -> bool:
     return folder.is_dir() and location != folder.as_uri()
 
 
+def check_in_place(study: str, location: str, folder: Path) -> None:
+    """Refuses a study whose files MLflow looks for elsewhere: what it were told to keep would go there.
+
+    Args:
+        location: where MLflow looks.
+        folder: where they lie, absolute.
+
+    Raises:
+        StoreError: it does.
+    """
+    if lies_elsewhere(location, folder):
+        what = f"the files of study {study} lie in {folder}, and MLflow puts new ones into"
+        raise StoreError(
+            f"{what} {place(location)}: the project was moved or copied",
+            "one place",
+            "let MLflow use this one: poolstudy doctor --fix (make doctor ARGS=--fix)",
+        )
+
+
 def place(location: str) -> str:
     """A file: location as a path; any other as it is."""
     parts = urllib.parse.urlsplit(location)

@@ -27,13 +27,12 @@ from poolstudy.tracking.store import (
     SQLITE,
     STORE_ERRORS,
     Watched,
+    check_in_place,
     checked,
     is_away,
     is_own,
-    lies_elsewhere,
     make_database,
     once,
-    place,
     resolved_uri,
 )
 
@@ -106,13 +105,8 @@ class Tracker:
         found = self._client.get_experiment_by_name(self._study)
         if found is None:
             return self._client.create_experiment(self._study, artifact_location=folder.as_uri() if folder else None)
-        if folder and own and lies_elsewhere(found.artifact_location, folder):
-            what = f"the files of study {self._study} lie in {folder}, and MLflow puts new ones into"
-            raise StoreError(
-                f"{what} {place(found.artifact_location)}: the project was moved or copied",
-                "one place",
-                "let MLflow use this one: poolstudy doctor --fix (make doctor ARGS=--fix)",
-            )
+        if folder and own:
+            check_in_place(self._study, found.artifact_location, folder)
         if found.lifecycle_stage == "deleted":
             if not restore:
                 what = f"experiment {self._study} was deleted in MLflow"
