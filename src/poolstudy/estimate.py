@@ -123,7 +123,7 @@ class _Trial:
 class Forecast:
     """How much longer a study takes; told what happens with the time it happens at, in seconds of one clock.
 
-    Attributes:
+    Args:
         timings: measured before it started; forgotten as soon as trials have ended that show it better.
         before: the trials that had ended before.
     """
