@@ -36,7 +36,7 @@ learning_rate: null
 batch_size: null
 """
 _CONFIGURATIONS = 2 * 16 * 4  # of the space
-_MORE = 4
+_MORE = 4  # trials
 _LAST = 1800.0  # seconds for what is left to train and draw after the last kill
 _GONE = 30.0  # seconds that what belongs to a dead coordinator may take to end
 

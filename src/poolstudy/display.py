@@ -83,7 +83,7 @@ class Display:
 
     def began(self, done: int, best: Iterable[Ended]) -> None:
         """The study starts, or goes on, with so many trials done, the best first."""
-        self._done, self._best = done, list(islice(best, _SHOWN))
+        self._count(done, best)
 
     def started(self, key: int, name: str, hyperparameters: HyperParameters) -> None:
         self._rows[key] = _Row(name, hyperparameters)
@@ -106,7 +106,7 @@ class Display:
     def ended(self, key: int, state: State, reason: str, done: int, best: Iterable[Ended]) -> None:
         """An attempt ended; so many trials of the study are done now, the best first."""
         row = self._rows.pop(key)
-        self.began(done, best)
+        self._count(done, best)
         if self._forecast:
             self._forecast.ended(key, time.monotonic(), counts=state in ("complete", "pruned"))
         reached = f"{row.best.val_accuracy:.4f} in epoch {row.best.epoch}" if row.best else "no epoch"
@@ -135,6 +135,9 @@ class Display:
             after = clock(time.time() - self._away[0])
             self.warn(f"MLflow answers again after {after}: {waiting} things are being logged")
         self._away = away
+
+    def _count(self, done: int, best: Iterable[Ended]) -> None:
+        self._done, self._best = done, list(islice(best, _SHOWN))
 
     def _print(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True, markup=False)
