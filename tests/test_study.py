@@ -20,6 +20,7 @@ import pytest
 from books import FILES, artifact, check_books, damaged_files, files_of, images_of, reached, runs, store, trials
 from conftest import REPOSITORY, Command, kill_at, wait_for
 from conftest import start as started
+from damage import copied
 from mlflow import MlflowClient
 
 from benchmarks import forecast, overhead, pruning
@@ -328,7 +329,7 @@ def test_a_log_that_cannot_be_written_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root = tmp_path / "project"
-    shutil.copytree(study, root)
+    copied(study, root)
     shutil.rmtree(logs := root / "mlruns" / "logs")
     logs.write_text("in the way")
     monkeypatch.chdir(root)
