@@ -310,6 +310,7 @@ def test_a_study_of_another_machine_or_a_broken_database_is_refused(root: Path, 
         read_book(tmp_path / "broken.db", "s")
 
 
+@pytest.mark.slow
 def test_a_name_set_by_hand_is_shown_as_text(root: Path, play: Play, whole: str) -> None:
     """Names are checked where studies are made; not every hand goes that way."""
     run = play("byhand", ["complete", "failed"], reason="because")

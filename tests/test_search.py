@@ -68,7 +68,15 @@ def config_of(attempt: Attempt | None) -> object:
     return attempt.slot, attempt.spec.seed, attempt.spec.hyperparameters
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe_short", "qmc", "grid"])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        "tpe_short",
+        "grid",
+        pytest.param("random", marks=pytest.mark.slow),
+        pytest.param("qmc", marks=pytest.mark.slow),
+    ],
+)
 def test_a_space_of_16_gives_16_different_configurations_and_ends(opened: Open, project: Path, sampler: str) -> None:
     search = opened(f"sampler={sampler}")
     asked = []
@@ -189,6 +197,7 @@ def test_duplicates_of_slots_that_are_given_up_are_settled_at_the_end(opened: Op
     assert {trial.state.name for trial in trials(project)} == {"FAIL"}
 
 
+@pytest.mark.slow
 def test_a_duplicate_of_a_failed_trial_fails(opened: Open, project: Path) -> None:
     search = opened()
     while take(search, "failed"):
@@ -315,6 +324,7 @@ def test_a_loss_is_pruned_above_the_median_and_ranked_from_the_least(opened: Ope
     ]
 
 
+@pytest.mark.slow
 def test_hyperband_ends_what_is_worse_after_2_and_after_6_epochs(opened: Open) -> None:
     search = opened("pruner=hyperband", "training.epochs=9")  # of min_resource 2 and reduction_factor 3
     trained = []

@@ -245,7 +245,7 @@ def test_calls_are_made_at_once_and_each_answers_for_itself(engine: LocalEngine)
         ("segfault", Lost(KEYS[1], "its process was ended by SIGSEGV")),
         ("memory", Lost(KEYS[1], "MemoryError:")),
         ("exit 3", Lost(KEYS[1], "its process ended with exit code 3")),
-        ("hang", Lost(KEYS[1], "hung for more than 3 s")),
+        pytest.param("hang", Lost(KEYS[1], "hung for more than 3 s"), marks=pytest.mark.slow),
         ("fail", Failed(KEYS[1], "the loss is nan")),
         ("raise", Failed(KEYS[1], "ValueError: two lines")),
     ],
