@@ -4,6 +4,8 @@ import contextlib
 import io
 import shutil
 import sqlite3
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from books import artifact, optuna_study, runs, store, trials
@@ -46,6 +48,24 @@ def copied(whole: Path, root: Path) -> Path:
     artifacts = root / "mlruns" / "artifacts"
     move(store(root), artifacts, moved(store(root), artifacts)).unlink()
     return root
+
+
+@contextlib.contextmanager
+def deleting(folder: Path) -> Iterator[None]:
+    """Deletes the folder again and again while the block lasts."""
+    enough = threading.Event()
+
+    def delete() -> None:
+        while not enough.is_set():
+            shutil.rmtree(folder, ignore_errors=True)
+
+    thread = threading.Thread(target=delete)
+    thread.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        thread.join()
 
 
 def edit(database: Path, statement: str, *values: object) -> None:

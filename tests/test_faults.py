@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -18,7 +17,7 @@ from pathlib import Path
 import pytest
 from books import check_books, damaged_databases, reached, runs, trials
 from conftest import Command, clean_environment, make_project, start, wait_for
-from damage import copied
+from damage import copied, deleting
 
 pytestmark = pytest.mark.slow
 ONE = ["execution.workers=1"]
@@ -210,11 +209,12 @@ def test_a_read_only_mlruns_is_told_in_one_line(project: Path, poolstudy: Comman
 
 def test_artifacts_that_are_deleted_are_missed_and_the_study_goes_on(project: Path) -> None:
     with start(project, *ONE, "study.trials=3") as study:
-        wait_for(study, "trial-0002  epoch 1/3")
-        shutil.rmtree(project / "mlruns" / "artifacts")
-        out, err = study.communicate(timeout=180)
+        wait_for(study, "trial-0001  epoch 1/3")
+        with deleting(project / "mlruns" / "artifacts"):
+            wait_for(study, "mlruns/artifacts/tiny was deleted")
+            wait_for(study, "trial-0002  epoch 1/3")
+        _, err = study.communicate(timeout=180)
     assert (study.returncode, err) == (0, "")
-    assert "mlruns/artifacts/tiny was deleted" in out
     assert states(project) == ["complete"] * 3
     check_books(project)
 

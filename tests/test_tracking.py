@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from books import STATUS
 from conftest import make_result, make_spec, open_trial
+from damage import deleting
 from mlflow import MlflowClient
 from PIL import Image
 
@@ -138,6 +139,28 @@ def test_a_description_that_a_person_wrote_stays(tracker: Tracker, client: Mlflo
     for note in ("ours", "a later version's"):
         tracker.annotate(note)
         assert client.get_experiment(tracker.experiment_id).tags["mlflow.note.content"] == "ours"
+
+
+def test_artifacts_that_are_deleted_while_they_are_written_may_be_written_again(tmp_path: Path) -> None:
+    tracker = Tracker("sqlite:///mlruns/mlflow.db", "mlruns/artifacts", "s", tmp_path)
+    run_id = open_trial(tracker, SPEC, "trial-0001", 0)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "summary.txt").write_text("a summary")
+    lost: list[OSError] = []
+    with deleting(tmp_path / "mlruns" / "artifacts"):
+        for _ in range(10_000):
+            try:
+                tracker.log_files(run_id, tmp_path / "files")
+            except OSError as error:
+                lost.append(error)
+            if len(lost) == 20:
+                break
+    assert len(lost) == 20
+    assert all(tracker.is_away(error) for error in lost), lost
+    tracker.log_files(run_id, tmp_path / "files")
+    assert MlflowClient(tracker.uri).list_artifacts(run_id)[0].path == "summary.txt"
+    for other in (FileNotFoundError(2, "no such file", f"{tmp_path}/files/summary.txt"), PermissionError(13, "no")):
+        assert not tracker.is_away(other)
 
 
 def test_an_sqlite_path_is_relative_to_the_project(tmp_path: Path) -> None:

@@ -74,6 +74,12 @@ class Watched:
         self._held = None
         return True
 
+    def lost(self, error: Exception) -> bool:
+        """Whether the error is that something in it was deleted while it was written; some calls name no file."""
+        if not isinstance(error, FileNotFoundError):
+            return False
+        return error.filename is None or Path(error.filename).is_relative_to(self.folder)
+
 
 def is_away(uri: str, error: Exception) -> bool:
     """Whether a store that answered with this error may answer otherwise in a while.

@@ -98,8 +98,8 @@ class Tracker:
             ) from None
 
     def is_away(self, error: Exception) -> bool:
-        """Whether the store may answer later what it answered with this error."""
-        return is_away(self.uri, error)
+        """Whether the store may answer otherwise in a while, or has a folder to make anew that was deleted under it."""
+        return is_away(self.uri, error) or (self.artifacts is not None and self.artifacts.lost(error))
 
     def _experiment(self, folder: Path | None, own: bool, restore: bool) -> str:
         found = self._client.get_experiment_by_name(self._study)
