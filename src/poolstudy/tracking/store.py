@@ -134,7 +134,7 @@ def lies_elsewhere(location: str, folder: Path) -> bool:
 
 
 def check_in_place(study: str, location: str, folder: Path) -> None:
-    """Refuses a study whose files MLflow looks for elsewhere: what it were told to keep would go there.
+    """Refuses a study whose files MLflow looks for elsewhere: what it is told to keep would go there.
 
     Args:
         location: where MLflow looks.
