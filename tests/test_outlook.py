@@ -62,7 +62,7 @@ def test_the_cheapest_and_the_dearest_network_are_measured_and_the_most_is_said(
         "max 2x2 · 64-64 filters · dropout 0",
     ]
     time, needs = outlook.lines(ROOMY)
-    # 20 trials of 10 epochs of 6 s over two places, and half a trial more: 630 s.
+    # 20 trials of 10 epochs of 6 s and 2 s of drawing over two places, and half a trial more: 651 s.
     assert time == "At most 11 min (20 trials of up to 10 epochs, 2 at a time)."
     assert needs.startswith("Needs up to ")
     assert "GB of memory (1000 GB free)." in needs
@@ -74,7 +74,8 @@ def test_what_trials_took_that_have_ended_is_what_counts() -> None:
     # 1000 images at 500 a second are 2 s an epoch; 8 s are four of them.
     outlook = looked(engine, ended=(trial(1), trial(2)), runs=(run(1, 8, 500), run(9, 1, 1)))
     assert outlook.past == (Past(make_spec().hyperparameters, 4, 2.0),)
-    assert outlook.lines(ROOMY)[0] == "At most 3 min 10 s (18 trials of up to 10 epochs, 2 at a time)."
+    # 18 trials of 20 and 2 s over two places, and half a trial more.
+    assert outlook.lines(ROOMY)[0] == "At most 3 min 29 s (18 trials of up to 10 epochs, 2 at a time)."
 
 
 def test_a_study_that_is_done_says_nothing() -> None:
@@ -117,7 +118,13 @@ def test_a_space_of_one_configuration_is_one_trial() -> None:
     engine = Engine(seconds=6)
     outlook = looked(engine, *one)
     assert len(engine.networks) == 1
-    assert outlook.lines(ROOMY)[0] == "At most 1 min (1 trial of up to 10 epochs, 1 at a time)."
+    assert outlook.lines(ROOMY)[0] == "At most 1 min 2 s (1 trial of up to 10 epochs, 1 at a time)."
+
+
+def test_pictures_that_are_not_drawn_take_no_time() -> None:
+    outlook = looked(Engine(seconds=0.2), "study.trials=2", "tracking.figures.of=[]")
+    # Two trials of 2 s over two places, and half a trial more.
+    assert outlook.lines(ROOMY)[0] == "At most 3 s (2 trials of up to 10 epochs, 2 at a time)."
 
 
 def test_too_little_room_is_a_warning_that_says_what_to_do() -> None:

@@ -12,6 +12,9 @@ from statistics import mean
 from poolstudy.cost import Offer, Sizes, Speed, Timing
 from poolstudy.space import HyperParameters
 
+DRAWING = 2.0
+"""Seconds of one core that a trial's pictures take, rounded up: the epochs beside which they are drawn lack them."""
+
 _PICTURES = 2_000_000  # bytes of a trial's pictures, tables and rows in both databases, rounded up
 _BYTES = 4  # of a float32
 _RECENT = 100  # trials that a forecast looks at: its cost must not grow with the study
@@ -23,7 +26,7 @@ class Measured:
 
     Attributes:
         timings: seconds an epoch on all images.
-        start: seconds that a trial takes beside its epochs.
+        start: seconds that a trial takes beside its epochs, its pictures apart.
         worker: bytes that a worker has to itself.
         server: bytes of the server that workers are forked from.
     """

@@ -15,7 +15,7 @@ from poolstudy import worker
 from poolstudy.config import StudyConfig
 from poolstudy.cost import Offer, Sizes, Speed, Timing
 from poolstudy.display import clock
-from poolstudy.estimate import Asked, Forecast, Measured, Past, disk, longest, middling
+from poolstudy.estimate import DRAWING, Asked, Forecast, Measured, Past, disk, longest, middling
 from poolstudy.execution.local import LocalEngine
 from poolstudy.records import DataIdentity, Ended, TrialSpec
 
@@ -53,7 +53,8 @@ class Outlook:
         if not timings or not self.asked.trials:
             return []
         speed = Speed.fitted(timings, self.asked.sizes)
-        most, usual = longest(self.asked, speed, self._start), middling(self.asked, speed, self._start)
+        beside = self._start + (DRAWING if self._drawn else 0.0)
+        most, usual = longest(self.asked, speed, beside), middling(self.asked, speed, beside)
         trials = "1 trial" if self.asked.trials == 1 else f"{self.asked.trials} trials"
         what = f"{trials} of up to {self.asked.epochs} epochs, {min(self.asked.places, self.asked.trials)} at a time"
         needs = [f"{size(self.disk)} of disk ({size(free.disk)} free)"]
@@ -79,7 +80,7 @@ class Outlook:
     @property
     def disk(self) -> int:
         """Bytes that the trials leave at most."""
-        return disk(self.asked, self.data.validation_images, figures=bool(self.config.tracking.figures.of))
+        return disk(self.asked, self.data.validation_images, figures=self._drawn)
 
     @property
     def memory(self) -> int:
@@ -87,9 +88,12 @@ class Outlook:
         if self.measured is None:
             return 0
         # A worker trains and another one draws what was trained, at each place.
-        drawn = 2 if self.config.tracking.figures.of else 1
-        workers = min(self.asked.places, self.asked.trials) * drawn
+        workers = min(self.asked.places, self.asked.trials) * (2 if self._drawn else 1)
         return self.process + self.measured.server + workers * self.measured.worker
+
+    @property
+    def _drawn(self) -> bool:
+        return bool(self.config.tracking.figures.of)
 
     @property
     def _timings(self) -> Sequence[Timing]:
