@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from poolstudy.compose import load_config
-from poolstudy.config import StudyConfig
-from poolstudy.data import SearchData, load_search_data, resolved
-from poolstudy.space import HyperParameters
+from poolstudy.data.loading import SearchData, load_search_data, resolved
+from poolstudy.spec.config import StudyConfig
+from poolstudy.spec.load import load_config
+from poolstudy.spec.space import HyperParameters
 
 ROOT = Path(__file__).parents[1]
 BATCH_SIZE = 32
@@ -101,7 +101,7 @@ def with_data(job: Job) -> Job:
     """The job with the folder that its data lie in, downloaded if need be."""
     section = config(job).data
     load_search_data(section, ROOT)
-    from poolstudy.data import find_folder
+    from poolstudy.data.loading import find_folder
 
     assert section.format == "idx"
     folder = find_folder(section, ROOT) or resolved(section.search[0], ROOT)

@@ -10,8 +10,8 @@ would take if all of that ran at the speed of one large matrix product. Prints G
 import os
 import time
 
-from poolstudy.cost import Sizes
-from poolstudy.space import HyperParameters
+from poolstudy.spec.space import HyperParameters
+from poolstudy.study.cost import Sizes
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

@@ -14,12 +14,12 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from poolstudy import worker
-from poolstudy.compose import find_root, load_config
-from poolstudy.data import load_search_data
+from poolstudy.data.loading import load_search_data
 from poolstudy.execution.local import LocalEngine
-from poolstudy.records import FigureSettings, TrialSpec
-from poolstudy.space import HyperParameters
+from poolstudy.spec.load import find_root, load_config
+from poolstudy.spec.records import FigureSettings, TrialSpec
+from poolstudy.spec.space import HyperParameters
+from poolstudy.trial import tasks
 
 NETWORKS = ((16, 16), (32, 64), (64, 64))
 
@@ -31,7 +31,7 @@ def main() -> None:
     runs = parser.parse_args().runs
     root = find_root(Path.cwd())
     with tempfile.TemporaryDirectory() as folder:
-        engine = LocalEngine(worker.run_task, worker.PRELOAD, Path(folder) / "log.txt", threads=1)
+        engine = LocalEngine(tasks.run_task, tasks.PRELOAD, Path(folder) / "log.txt", threads=1)
         with contextlib.closing(engine):
             drawings = [_trained(engine, Path(folder), root, filters) for filters in NETWORKS]
             turns = [[engine.call(functools.partial(seconds, one)) for one in drawings] for _ in range(runs)]
@@ -41,14 +41,14 @@ def main() -> None:
         print(f"{name:8} {statistics.median(taken):8.2f} {min(taken):7.2f} {max(taken):7.2f}")
 
 
-def seconds(drawing: worker.Drawing) -> float:
+def seconds(drawing: tasks.Drawing) -> float:
     """Draws in this process, a new one; its CPU seconds since it began, and those of what it started."""
-    worker.run_task(drawing, lambda _: False)
+    tasks.run_task(drawing, lambda _: False)
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def _trained(engine: LocalEngine, folder: Path, root: Path, filters: tuple[int, ...]) -> worker.Drawing:
+def _trained(engine: LocalEngine, folder: Path, root: Path, filters: tuple[int, ...]) -> tasks.Drawing:
     """A trained network, ready to be drawn."""
     config = load_config("pooling", ["data.train_limit=2000", "training.epochs=2"], root)
     data = load_search_data(config.data, root)
@@ -58,9 +58,9 @@ def _trained(engine: LocalEngine, folder: Path, root: Path, filters: tuple[int, 
         study="figures", slot=1, seed=1, hyperparameters=network, training=config.training, data=data.identity
     )
     (trial / "files").mkdir(parents=True)
-    task = worker.Training(spec, saved, trial, "CPU:0", 1, {})
-    engine.call(functools.partial(worker.run_task, task, _go_on))
-    return worker.Drawing(spec, saved, trial, FigureSettings())
+    task = tasks.Training(spec, saved, trial, "CPU:0", 1, {})
+    engine.call(functools.partial(tasks.run_task, task, _go_on))
+    return tasks.Drawing(spec, saved, trial, FigureSettings())
 
 
 def _go_on(_: object) -> bool:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from benchmarks.cases import ROOT
 from benchmarks.studies import Study, read
-from poolstudy.compose import load_config
-from poolstudy.cost import Offer, Sizes
-from poolstudy.estimate import Asked, Forecast
-from poolstudy.outlook import offer_of
-from poolstudy.records import EpochRecord
+from poolstudy.spec.load import load_config
+from poolstudy.spec.records import EpochRecord
+from poolstudy.study.cost import Offer, Sizes
+from poolstudy.study.forecast import Asked, Forecast
+from poolstudy.study.startup_estimate import offer_of
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,18 +53,18 @@ def told_again(study: Study, offer: Offer) -> Iterator[Said]:
     spec = study.trials[0].spec
     trials = sum(one.counts for one in study.trials)
     sizes = Sizes.of(spec.data, spec.training.dense_units)
-    forecast = Forecast(Asked(trials, spec.training.epochs, study.places, offer, sizes), (), start=0)
-    begin, done = study.trials[0].asked, 0
+    forecast = Forecast(Asked(trials, spec.training.epochs, study.places, offer, sizes), (), start=0, clock=lambda: now)
+    begin, done, now = study.trials[0].asked, 0, 0.0
     for at, key, record in _events(study):
         trial, now = study.trials[key], at - begin
         if record is None:
-            forecast.started(key, trial.spec.hyperparameters, now)
+            forecast.started(key, "", trial.spec.hyperparameters)
         elif isinstance(record, EpochRecord):
-            forecast.epoch(key, record.seconds, now)
+            forecast.epoch(key, record)
         else:
-            forecast.ended(key, now, counts=trial.counts)
+            forecast.ended(key, "complete" if trial.counts else "lost", "")
             done += trial.counts
-            left = forecast.left(now)
+            left = forecast.left()
             if trial.counts and left is not None:
                 yield Said(done, now, left)
 

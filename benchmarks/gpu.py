@@ -23,17 +23,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from poolstudy import nvml, worker
-from poolstudy.compose import find_root, load_config
-from poolstudy.config import ExecutionSection
-from poolstudy.data import SearchData, load_search_data
-from poolstudy.devices import Found, cores, find_gpus
+from poolstudy.data.loading import SearchData, load_search_data
 from poolstudy.errors import DeviceError, PoolstudyError
 from poolstudy.execution import EpochEnded, Failed, Finished, Lost
+from poolstudy.execution.devices import Found, cores, find_gpus
+from poolstudy.execution.gpu import nvidia
 from poolstudy.execution.local import LocalEngine
-from poolstudy.places import Place, best_crowd, note_measured, places
-from poolstudy.records import Device, EpochRecord, TrainingSettings, TrialSpec
-from poolstudy.space import HyperParameters
+from poolstudy.execution.placement import Place, best_crowd, note_measured, places
+from poolstudy.spec.config import ExecutionSection
+from poolstudy.spec.load import find_root, load_config
+from poolstudy.spec.records import Device, EpochRecord, TrainingSettings, TrialSpec
+from poolstudy.spec.space import HyperParameters
+from poolstudy.trial import tasks
 
 NETWORK = HyperParameters(pooling="max", pool_size=2, filters=(32, 64), dropout=0.4)
 _FIT, _HERE = "Keras fit", " at once"
@@ -95,7 +96,7 @@ def _measure(options: argparse.Namespace, console: Console) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-gpu-") as name:
         folder = Path(name)
         log = root / "mlruns" / "logs" / "bench-gpu.log"
-        with closing(LocalEngine(worker.run_task, worker.PRELOAD, log, 1, tasks_per_worker=20)) as engine:
+        with closing(LocalEngine(tasks.run_task, tasks.PRELOAD, log, 1, tasks_per_worker=20)) as engine:
             device = Device() if options.cpu else _gpu(find_gpus(engine))
             _say(device, data, console)
             bench = Bench(engine, data, data.save(folder / "data"), folder, device, options)
@@ -109,7 +110,7 @@ def _measure(options: argparse.Namespace, console: Console) -> int:
 def _gpu(found: Found) -> Device:
     if found.gpus:
         return found.gpus[0]
-    why = found.lines[0] if found.lines else nvml.problem()
+    why = found.lines[0] if found.lines else nvidia.problem()
     raise DeviceError(why, "a GPU", "--cpu proves the benchmark in small (make bench-gpu ARGS='--cpu --images 2000')")
 
 
@@ -164,7 +165,7 @@ class Bench:
     def _crowd(self, name: str, workers: int, seconds: float, *, deterministic: bool = False) -> Row:
         """Two trials for each worker; of one spec where there is one worker, to see whether they come out the same."""
         row = Row(name, workers)
-        card = nvml.card_at(self._device.bus)
+        card = nvidia.card_at(self._device.bus)
         if card and card.free / workers < _ROOM:
             row.note = f"not done: {card.free / workers / 1e9:.1f} GB of memory for each, {_ROOM / 1e9:g} are needed"
             return row
@@ -213,7 +214,7 @@ class Bench:
 
     def _start(self, number: int, spec: TrialSpec, place: Place, lane: str) -> None:
         folder = self._folder / f"{lane}-{number}".replace(" ", "-").replace("/", "-")
-        task = worker.Training(spec, self._saved, folder, place.device.name, 1, {}, place.memory_mb)
+        task = tasks.Training(spec, self._saved, folder, place.device.name, 1, {}, place.memory_mb)
         self._engine.start(("bench", number), task, lane=lane)
 
     def _spec(self, seed: int, deterministic: bool) -> TrialSpec:
@@ -225,7 +226,7 @@ class Bench:
     @contextmanager
     def _watching(self, row: Row) -> Iterator[None]:
         """Looks at the card meanwhile."""
-        meter, over, looks = nvml.Meter(), threading.Event(), list[dict[str, float]]()
+        meter, over, looks = nvidia.Meter(), threading.Event(), list[dict[str, float]]()
 
         def look() -> None:
             while not over.wait(_LOOK):
@@ -286,7 +287,7 @@ def fit(data: SearchData, epochs: int) -> None:
 
 
 def _say(device: Device, data: SearchData, console: Console) -> None:
-    card, identity = nvml.card_at(device.bus), data.identity
+    card, identity = nvidia.card_at(device.bus), data.identity
     where = f"{device.name} {device.description}".strip()
     if card:
         where += f", {card.memory / 1e9:.1f} GB, driver {card.driver}, CUDA {card.cuda}"
@@ -326,7 +327,7 @@ def _notes(rows: list[Row]) -> Iterator[str]:
             same = row.digests[0] == row.digests[1]
             yield f"{row.name}: two runs of one spec are {'identical, bit for bit' if same else 'not identical'}"
     if all(row.load == (None, None) for row in rows):
-        yield f"Load and memory of a GPU: not measured ({nvml.problem() or 'its driver does not tell them'})"
+        yield f"Load and memory of a GPU: not measured ({nvidia.problem() or 'its driver does not tell them'})"
 
 
 def _keep_best(rows: list[Row], device: Device, root: Path, console: Console) -> None:

@@ -22,9 +22,9 @@ import optuna
 
 from benchmarks.cases import ROOT
 from benchmarks.studies import Study, Told, read
-from poolstudy.compose import load_config
-from poolstudy.config import StudyConfig
-from poolstudy.search.parts import pruner_of
+from poolstudy.search.storage import pruner_of
+from poolstudy.spec.config import StudyConfig
+from poolstudy.spec.load import load_config
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

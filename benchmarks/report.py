@@ -13,8 +13,8 @@ from benchmarks.cases import DENSE_UNITS, Job, TrialDone
 from benchmarks.ceiling import step_flops
 from benchmarks.contenders import CONTENDERS
 from benchmarks.measure import Taken
-from poolstudy.cost import Sizes
-from poolstudy.files import replacing
+from poolstudy.study.cost import Sizes
+from poolstudy.system.files import replacing
 
 _REFERENCE = "plain"  # whose time is 100 %
 

@@ -26,12 +26,12 @@ from rich.console import Console
 
 from benchmarks.cases import ROOT
 from benchmarks.machine import machine
-from poolstudy import garbage
-from poolstudy.compose import load_config
-from poolstudy.execution import EpochEnded, Event, Finished, Key
-from poolstudy.records import EpochRecord, TrialResult, best_epoch, seed_of
+from poolstudy.execution import EpochEnded, Event, Finished, Key, devices
+from poolstudy.spec.load import load_config
+from poolstudy.spec.records import EpochRecord, TrialResult, best_epoch, seed_of
 from poolstudy.study import run_study
-from poolstudy.worker import Training, find_gpus
+from poolstudy.system import gc_tuning
+from poolstudy.trial.tasks import Training
 
 _EPOCHS = 3
 _EVERY = 100  # trials between two notes
@@ -57,7 +57,7 @@ class PlayedEngine:
         self.ended = 0
 
     def call(self, function: Callable[[], Any], timeout: float | None = None) -> Any:  # noqa: ARG002  # an engine's
-        if function is find_gpus:
+        if function is devices._list_gpus:
             return [], {}
         raise ChildProcessError("nothing is measured here")
 
@@ -229,14 +229,12 @@ def play(folder: Path, trials: int, sampler: str, pruner: str) -> None:
     """Runs a study of played trials in a folder of its own."""
     import optuna
 
-    from poolstudy import study
-
-    garbage.loading()  # as the program does
+    gc_tuning.loading()  # as the program does
     _timed(optuna.samplers.RandomSampler, "sampler", *_SAMPLER)
     _timed(optuna.samplers.TPESampler, "sampler", *_SAMPLER)
     for kind in (optuna.pruners.MedianPruner, optuna.pruners.HyperbandPruner, optuna.pruners.NopPruner):
         _timed(kind, "pruner", "prune")
-    cast("Any", study).LocalEngine = PlayedEngine
+    cast("Any", run_study).LocalEngine = PlayedEngine
     (folder / "conf").mkdir(parents=True, exist_ok=True)
     shutil.copytree(ROOT / "conf", folder / "conf", dirs_exist_ok=True)
     (folder / "conf" / "space" / "scale.yaml").write_text(_SPACE)
@@ -246,7 +244,7 @@ def play(folder: Path, trials: int, sampler: str, pruner: str) -> None:
     overrides += ["study.name=scale", f"study.trials={trials}", "tracking.figures.of=[]", "data.train_limit=null"]
     config = load_config("scale", overrides, folder)
     with (folder / "output.log").open("w") as log:
-        run_study(config, folder, Console(file=log))
+        run_study.run_study(config, folder, Console(file=log))
 
 
 _SAMPLER = ("infer_relative_search_space", "sample_relative", "sample_independent", "before_trial", "after_trial")

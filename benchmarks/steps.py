@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ceiling import step_flops
-from poolstudy.cost import Sizes
-from poolstudy.space import HyperParameters
+from poolstudy.spec.space import HyperParameters
+from poolstudy.study.cost import Sizes
 
 BATCH = 32
 IMAGES = 50 * BATCH  # of one turn; fewer would charge `fit` for beginning an epoch
@@ -85,12 +85,12 @@ def _worker(way: Way, network: dict[str, Any], pipe: Connection) -> None:
     """Builds the way, tells how long that took, then takes a turn whenever it is asked to."""
     import keras
 
-    from poolstudy import gpus
-    from poolstudy.data import SearchData
-    from poolstudy.model import build_model, weights_of
-    from poolstudy.weights import weights_digest
+    from poolstudy.data.loading import SearchData
+    from poolstudy.execution.gpu import tensorflow
+    from poolstudy.network.build import build_model, weights_of
+    from poolstudy.network.weights import weights_digest
 
-    gpus.use_device("CPU:0", threads=1)
+    tensorflow.use_device("CPU:0", threads=1)
     keras.utils.set_random_seed(1)
     data = _noise(SearchData)
     began = time.process_time()
@@ -180,9 +180,9 @@ def matrix_product(pipe: Connection, rounds: int) -> None:
     """Sends the GFLOP/s of a float32 matrix product on one thread."""
     import tensorflow as tf
 
-    from poolstudy import gpus
+    from poolstudy.execution.gpu import tensorflow
 
-    gpus.use_device("CPU:0", threads=1)
+    tensorflow.use_device("CPU:0", threads=1)
     matrix = tf.constant(np.random.default_rng(0).standard_normal((2048, 2048), np.float32))
     tf.matmul(matrix, matrix)
     seconds = []

@@ -7,11 +7,11 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from poolstudy.records import EpochRecord, TrialSpec
 from poolstudy.search.attempts import late_runs, run_of
-from poolstudy.search.parts import storage_of
-from poolstudy.tracking.found import FoundRun, search
-from poolstudy.tracking.reading import latest_study
+from poolstudy.search.storage import storage_of
+from poolstudy.spec.records import EpochRecord, TrialSpec
+from poolstudy.tracking.queries import latest_study
+from poolstudy.tracking.run import FoundRun, search
 from poolstudy.tracking.store import opened
 
 

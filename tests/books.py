@@ -13,8 +13,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from PIL import Image
 
-from poolstudy.records import TrialSpec
 from poolstudy.search import late_runs
+from poolstudy.spec.records import TrialSpec
 
 FILES = {
     "spec.json",

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from poolstudy.records import DataIdentity, EpochRecord, TrainingSettings, TrialResult, TrialSpec
-from poolstudy.space import HyperParameters
+from poolstudy.spec.records import DataIdentity, EpochRecord, TrainingSettings, TrialResult, TrialSpec
+from poolstudy.spec.space import HyperParameters
 
 if TYPE_CHECKING:  # it takes seconds to import
     from poolstudy.tracking import Tracker

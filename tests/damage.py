@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from mlflow.tracking._tracking_service import utils
 from rich.console import Console
 
-from poolstudy.doctor import examine
+from poolstudy.checks.doctor import examine
 from poolstudy.tracking import move, moved
 
 GOOD, PRUNED, FAILED = range(3)

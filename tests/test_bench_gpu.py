@@ -11,10 +11,10 @@ from rich.console import Console
 
 from benchmarks import gpu
 from benchmarks.gpu import Row
-from poolstudy.devices import Found
 from poolstudy.errors import DeviceError
-from poolstudy.places import best_measured
-from poolstudy.records import Device
+from poolstudy.execution.devices import Found
+from poolstudy.execution.placement import best_measured
+from poolstudy.spec.records import Device
 
 FIT = Row("Keras fit", epochs=[6.0, 5.0, 7.0], accuracies=[0.92], rate=60.0, load=(12.0, 900.0))
 ALONE = Row("1 at once", epochs=[0.5, 0.4], accuracies=[0.91, 0.93], digests=["a", "a"], rate=600, load=(50.4, 1000))

@@ -12,9 +12,9 @@ from conftest import REPOSITORY, Command, make_spec
 from rich.console import Console
 
 from poolstudy.cli import _parsed, _print_outcome, _say, main
-from poolstudy.compose import load_config
-from poolstudy.records import Ended
-from poolstudy.study import Outcome, _best_run
+from poolstudy.spec.load import load_config
+from poolstudy.spec.records import Ended
+from poolstudy.study.run_study import Outcome, _best_run
 
 ONE, TWO = "1" * 32, "2" * 32
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "pydantic", "hydra", "numpy", "rich")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, Command
 
-from poolstudy.claim import Claim
-from poolstudy.compose import load_config
+from poolstudy.reproduce.verdict import Claim
+from poolstudy.spec.load import load_config
 
 EXPERIMENTS = sorted(path.parent.name for path in (REPOSITORY / "experiments").glob("*/experiment.yaml"))
 FROZEN = sorted((REPOSITORY / "experiments").glob("*/best.json"))

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poolstudy.cli import main
-from poolstudy.compose import known_keys, load_config
-from poolstudy.config import StudyConfig
 from poolstudy.errors import ConfigurationError
+from poolstudy.spec.config import StudyConfig
+from poolstudy.spec.load import known_keys, load_config
 
 KEYS = [*known_keys(), "study", "data", "space", "training", "sampler", "pruner", "execution", "tracking"]
 KEYS += ["sampler.trials", "sampler.trials.0.pooling", "space.filters.0", "space.filters.0.low", "space.dropout.low"]

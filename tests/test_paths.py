@@ -6,11 +6,11 @@ import pytest
 from conftest import make_identity, make_project, open_trial
 from damage import examined
 
-from poolstudy.check import storage
-from poolstudy.compose import load_config
-from poolstudy.config import StudyConfig
+from poolstudy.checks.machine import storage
 from poolstudy.errors import StoreError
 from poolstudy.search import Search, read_books
+from poolstudy.spec.config import StudyConfig
+from poolstudy.spec.load import load_config
 from poolstudy.tracking import Tracker, find_run
 
 

@@ -18,15 +18,15 @@ from damage import examined
 from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
 from rich.console import Console
 
-from poolstudy.claim import Claim, Reached, differences, judge, not_deterministic
-from poolstudy.compare.reading import _arrays
-from poolstudy.compose import load_config
 from poolstudy.errors import ConfigurationError, DataError, StoreError, without_password
-from poolstudy.reproduce import Outcome, print_outcome, reproduce
-from poolstudy.show import show_run
+from poolstudy.network.weights import saved_weights
+from poolstudy.reports.run import show_run
+from poolstudy.reports.runs.reading import _arrays
+from poolstudy.reproduce.reproduction import Outcome, print_outcome, reproduce
+from poolstudy.reproduce.verdict import Claim, Reached, differences, judge, not_deterministic
+from poolstudy.spec.load import load_config
 from poolstudy.tracking import Tracker, find_run, readable
-from poolstudy.ui import _settings
-from poolstudy.weights import saved_weights
+from poolstudy.tracking.server import _settings
 
 PACKAGE = Path(__file__).parents[1] / "src" / "poolstudy"
 RUN = "0123456789abcdef" * 2
@@ -249,7 +249,7 @@ def test_a_name_that_holds_terminal_codes_is_shown_without_them(
 
 @pytest.mark.slow
 def test_the_pages_are_served_to_this_machine_only(tmp_path: Path) -> None:
-    from poolstudy.ui import serving
+    from poolstudy.tracking.server import serving
 
     root = make_project(tmp_path / "project")
     tracker = Tracker("sqlite:///mlruns/mlflow.db", "mlruns/artifacts", "tiny", root)

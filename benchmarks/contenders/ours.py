@@ -37,7 +37,7 @@ def _short(place: int) -> dict[str, object]:
 
 
 def results(folder: Path) -> list[TrialDone]:
-    from poolstudy.tracking.found import search  # seconds to import
+    from poolstudy.tracking.run import search  # seconds to import
     from poolstudy.tracking.store import opened
 
     client = opened(f"sqlite:///{(folder / 'mlruns' / 'mlflow.db').resolve()}")

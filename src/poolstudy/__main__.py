@@ -2,15 +2,15 @@
 
 import sys
 
-from poolstudy import garbage
 from poolstudy.cli import main
+from poolstudy.system import gc_tuning
 
 
 def program() -> int:
     """The command line, as a process of its own; its exit code."""
-    garbage.loading()
+    gc_tuning.loading()
     code = main()
-    garbage.loaded()  # Python ends without a last look
+    gc_tuning.loaded()  # Python ends without a last look
     return code
 
 

@@ -14,8 +14,8 @@ from poolstudy.errors import PoolstudyError, SurroundingsError, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from poolstudy.config import StudyConfig
-    from poolstudy.study import Outcome
+    from poolstudy.spec.config import StudyConfig
+    from poolstudy.study.run_study import Outcome
 
 _CHECKED = "pooling"
 _RUN_HELP = "a run's ID, its first 4 or more digits, or `best` of the latest study"
@@ -128,19 +128,19 @@ def _threads(text: str) -> int:
 
 def _say(*lines: str) -> None:
     """Prints lines that are to be copied whole, whatever they hold."""
-    from poolstudy.terminal import stdout_console
+    from poolstudy.terminal.console import stdout_console
 
     stdout_console().print(*lines, sep="\n", soft_wrap=True)
 
 
 def _run(options: argparse.Namespace) -> int:
     """Trains the trials of a study; run again, it goes on where it stopped."""
-    from poolstudy.compose import find_root, load_config
-    from poolstudy.terminal import stdout_console
+    from poolstudy.spec.load import find_root, load_config
+    from poolstudy.terminal.console import stdout_console
 
     root = find_root(Path.cwd())
     config = load_config(options.experiment, options.overrides, root)
-    from poolstudy.study import run_study
+    from poolstudy.study.run_study import run_study
 
     console = stdout_console()
     outcome = run_study(config, root, console, quiet=options.quiet)
@@ -158,7 +158,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _print_outcome(console: "Console", config: "StudyConfig", outcome: "Outcome") -> None:
-    from poolstudy.display import leaderboard
+    from poolstudy.terminal.display import leaderboard
 
     console.print(leaderboard(outcome.best, config.study.objective.metric))
     if outcome.exhausted:
@@ -170,9 +170,9 @@ def _print_outcome(console: "Console", config: "StudyConfig", outcome: "Outcome"
 
 def _show(options: argparse.Namespace) -> int:
     """Prints what a run was, what it reached, epoch by epoch, and where its files are."""
-    from poolstudy.compose import find_root
-    from poolstudy.show import show_run
-    from poolstudy.terminal import stdout_console
+    from poolstudy.reports.run import show_run
+    from poolstudy.spec.load import find_root
+    from poolstudy.terminal.console import stdout_console
 
     show_run(options.run, find_root(Path.cwd()), stdout_console())
     return 0
@@ -180,9 +180,9 @@ def _show(options: argparse.Namespace) -> int:
 
 def _reproduce(options: argparse.Namespace) -> int:
     """Trains a run again from what it says of itself. Exit code 0: identical or equivalent; 1: different."""
-    from poolstudy.compose import find_root
-    from poolstudy.reproduce import print_outcome, reproduce
-    from poolstudy.terminal import stdout_console
+    from poolstudy.reproduce.reproduction import print_outcome, reproduce
+    from poolstudy.spec.load import find_root
+    from poolstudy.terminal.console import stdout_console
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way its run is closed
     console = stdout_console()
@@ -201,8 +201,8 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 def _freeze(options: argparse.Namespace) -> int:
     """Writes all that it takes to reproduce a run to experiments/<study>/best.json."""
-    from poolstudy.compose import find_root
-    from poolstudy.reproduce import freeze
+    from poolstudy.reproduce.reproduction import freeze
+    from poolstudy.spec.load import find_root
 
     path = os.path.relpath(freeze(options.run, find_root(Path.cwd())))
     _say(path, f"Reproduce it anywhere: poolstudy reproduce {path}")
@@ -211,9 +211,9 @@ def _freeze(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     """Looks whether this machine has what a study needs; says what to do where it has not."""
-    from poolstudy.check import check_machine
-    from poolstudy.compose import find_root, load_config
-    from poolstudy.terminal import stdout_console
+    from poolstudy.checks.machine import check_machine
+    from poolstudy.spec.load import find_root, load_config
+    from poolstudy.terminal.console import stdout_console
 
     if "=" in options.experiment:  # no experiment was named, and an override stands in its place
         options.experiment, options.overrides = _CHECKED, [options.experiment, *options.overrides]
@@ -224,17 +224,17 @@ def _check(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     """Looks whether Optuna's book, MLflow's and every run's files agree. Exit code 1: a disagreement remains."""
-    from poolstudy.compose import find_root
-    from poolstudy.doctor import examine
-    from poolstudy.terminal import stdout_console
+    from poolstudy.checks.doctor import examine
+    from poolstudy.spec.load import find_root
+    from poolstudy.terminal.console import stdout_console
 
     return 0 if examine(find_root(Path.cwd()), stdout_console(), fix=options.fix) else 1
 
 
 def _compare(options: argparse.Namespace) -> int:
     """Puts 2 to 50 runs side by side: a page that opens without a network, and a picture; both go to MLflow too."""
-    from poolstudy.compare import compare
-    from poolstudy.compose import find_root
+    from poolstudy.reports.runs import compare
+    from poolstudy.spec.load import find_root
 
     made = compare(options.runs, find_root(Path.cwd()))
     for note in made.notes:
@@ -245,8 +245,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     """Reports on a study: a page that opens without a network, its plots as pictures, and a table; all go to MLflow."""
-    from poolstudy.compose import find_root
-    from poolstudy.report import report
+    from poolstudy.reports.study import report
+    from poolstudy.spec.load import find_root
 
     made = report(options.study, find_root(Path.cwd()))
     _say(os.path.relpath(made.page), os.path.relpath(made.table), f"and as report/ of run {made.run_id}")
@@ -255,9 +255,9 @@ def _report(options: argparse.Namespace) -> int:
 
 def _ui(options: argparse.Namespace) -> int:
     """Starts MLflow's pages on this machine and prints the link to the study's charts."""
-    from poolstudy.compose import find_root
-    from poolstudy.dashboard import LOCAL_NAME
-    from poolstudy.ui import HOST, open_browser, serving
+    from poolstudy.spec.load import find_root
+    from poolstudy.tracking.dashboard import LOCAL_NAME
+    from poolstudy.tracking.server import HOST, open_browser, serving
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server ends with us either way
     with serving(find_root(Path.cwd()), options.study, options.port) as link:

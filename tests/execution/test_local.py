@@ -17,7 +17,7 @@ import pytest
 from poolstudy.errors import TrialFailed
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
 from poolstudy.execution.local import LocalEngine
-from poolstudy.records import EpochRecord, TrialResult
+from poolstudy.spec.records import EpochRecord, TrialResult
 
 OnEpoch = Callable[[EpochRecord], bool]
 

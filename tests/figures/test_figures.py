@@ -14,22 +14,22 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 
-from poolstudy.colours import COLOURS
 from poolstudy.figures import Subject, draw, outline
 from poolstudy.figures.confusion import confusion_counts, confusion_matrix
 from poolstudy.figures.curves import learning_curves
 from poolstudy.figures.diagram import draw_diagram
 from poolstudy.figures.feature_maps import feature_maps as maps_figure
-from poolstudy.figures.forward import forward
 from poolstudy.figures.kernels import WEIGHTS, kernels
 from poolstudy.figures.mistakes import most_wrong
 from poolstudy.figures.panel import Panel, Picture, coloured, fitted, labels, ticks
 from poolstudy.figures.style import mosaic, new_figure, readable, save
 from poolstudy.figures.weights import _shared_bins, layer_histogram, weights_histogram
-from poolstudy.model import build_model, weights_of
-from poolstudy.records import FigureSettings
-from poolstudy.space import HyperParameters, Pooling
-from poolstudy.weights import Maps, Weights
+from poolstudy.network.build import build_model, weights_of
+from poolstudy.network.forward import forward
+from poolstudy.network.weights import Maps, Weights
+from poolstudy.spec.colours import COLOURS
+from poolstudy.spec.records import FigureSettings
+from poolstudy.spec.space import HyperParameters, Pooling
 
 
 def texts(figure: Figure) -> list[str]:

@@ -6,7 +6,7 @@
 
 from dataclasses import dataclass
 
-from poolstudy.records import EpochRecord, TrialResult
+from poolstudy.spec.records import EpochRecord, TrialResult
 
 Key = tuple[str, int]
 """What a task is known by: the name of the job and a number."""

@@ -20,10 +20,10 @@ from typing import Any
 
 import psutil
 
-from poolstudy.chatter import output_to
 from poolstudy.errors import DeviceError
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Key, Lost
-from poolstudy.execution.far_side import RunTask, answer, work
+from poolstudy.execution.process import RunTask, answer, work
+from poolstudy.system.logs import output_to
 
 _SERVERS = 3  # that may die, one after the other, before a task is given up
 _TENSORFLOW = {

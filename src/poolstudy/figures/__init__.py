@@ -14,19 +14,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from poolstudy.data import scaled
+from poolstudy.data.loading import scaled
 from poolstudy.figures.confusion import confusion_counts, confusion_matrix, small_confusion_matrix
 from poolstudy.figures.curves import learning_curves, small_learning_curves
 from poolstudy.figures.diagram import Outline, draw_diagram, outline, small_diagram
 from poolstudy.figures.feature_maps import feature_maps, layer_maps
-from poolstudy.figures.forward import forward
 from poolstudy.figures.kernels import kernels, layer_kernels
 from poolstudy.figures.mistakes import mistakes, small_mistakes
 from poolstudy.figures.style import readable, save
 from poolstudy.figures.weights import layer_histogram, weights_histogram
-from poolstudy.files import replacing
-from poolstudy.records import FigureSettings, TrialResult, TrialSpec, trial_name
-from poolstudy.weights import Maps, Weights
+from poolstudy.network.forward import forward
+from poolstudy.network.weights import Maps, Weights
+from poolstudy.spec.records import FigureSettings, TrialResult, TrialSpec, trial_name
+from poolstudy.system.files import replacing
 
 __all__ = ["Outline", "Subject", "draw", "outline"]
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from poolstudy.figures.panel import Panel, coloured, fitted
 from poolstudy.figures.style import INK, SMALL, new_figure, readable, shades, write
-from poolstudy.space import Pooling
+from poolstudy.spec.space import Pooling
 
 _MOST_NUMBERED = 20  # classes; with more of them a number in each cell could not be read
 

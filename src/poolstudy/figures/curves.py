@@ -2,11 +2,11 @@
 
 from matplotlib.figure import Figure
 
-from poolstudy.colours import COLOURS
 from poolstudy.figures.panel import Panel, Place, ticks
 from poolstudy.figures.style import GREY_INK, NEUTRAL, SMALL, new_figure, write
-from poolstudy.records import TrialResult
-from poolstudy.space import Pooling
+from poolstudy.spec.colours import COLOURS
+from poolstudy.spec.records import TrialResult
+from poolstudy.spec.space import Pooling
 
 _UNITS = {"loss": "nats", "accuracy": "share"}
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from poolstudy.colours import COLOURS
 from poolstudy.figures.panel import Panel
 from poolstudy.figures.style import NEUTRAL, SMALL, new_figure
-from poolstudy.space import Frozen, Pooling
+from poolstudy.spec.colours import COLOURS
+from poolstudy.spec.space import Frozen, Pooling
 
 if TYPE_CHECKING:
     import keras

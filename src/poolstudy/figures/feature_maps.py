@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from poolstudy.figures.panel import Panel, Place, coloured, fitted, scale_bar
 from poolstudy.figures.style import SMALL, in_grey, mosaic, new_figure, write
-from poolstudy.weights import Maps
+from poolstudy.network.weights import Maps
 
 _COLOURS = colormaps["viridis"].with_extremes(bad="white")
 

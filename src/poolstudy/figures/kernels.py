@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from poolstudy.figures.panel import Panel, Place, coloured, fitted, scale_bar
 from poolstudy.figures.style import SMALL, mosaic, new_figure, write
-from poolstudy.weights import Weights
+from poolstudy.network.weights import Weights
 
 Array = NDArray[np.float32]
 WEIGHTS = colormaps["RdBu_r"].with_extremes(bad="white")

@@ -4,10 +4,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from poolstudy.colours import COLOURS
 from poolstudy.figures.panel import Panel
 from poolstudy.figures.style import SMALL, in_grey, new_figure, readable, write
-from poolstudy.space import Pooling
+from poolstudy.spec.colours import COLOURS
+from poolstudy.spec.space import Pooling
 
 
 def most_wrong(labels: NDArray[np.uint8], probabilities: NDArray[np.float32], most: int) -> NDArray[np.intp]:

@@ -12,9 +12,9 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from numpy.typing import NDArray
 from PIL import Image
 
-from poolstudy.colours import COLOURS
-from poolstudy.files import replacing
-from poolstudy.space import Pooling
+from poolstudy.spec.colours import COLOURS
+from poolstudy.spec.space import Pooling
+from poolstudy.system.files import replacing
 
 NEUTRAL: Final = "#8C8C8C"
 GREY_INK: Final = "#666666"

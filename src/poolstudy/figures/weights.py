@@ -5,11 +5,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from numpy.typing import NDArray
 
-from poolstudy.colours import COLOURS
 from poolstudy.figures.panel import Panel, Place, ticks
 from poolstudy.figures.style import GREY_INK, NEUTRAL, SMALL, new_figure, write
-from poolstudy.space import Pooling
-from poolstudy.weights import Weights
+from poolstudy.network.weights import Weights
+from poolstudy.spec.colours import COLOURS
+from poolstudy.spec.space import Pooling
 
 _BINS = 41
 

@@ -13,9 +13,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from poolstudy.config import StudyConfig
 from poolstudy.errors import StudyMismatch
-from poolstudy.records import Attempt, DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of
 from poolstudy.search.attempts import (
     LATE_RUN,
     Settled,
@@ -28,10 +26,12 @@ from poolstudy.search.attempts import (
     run_of,
     spec_of,
 )
-from poolstudy.search.book import Book, TriedAttempt, read_books
-from poolstudy.search.parts import SETTLED, STATES, STORE_ERRORS, known, open_study, sampler_of, suggest
+from poolstudy.search.history import Book, TriedAttempt, read_books
 from poolstudy.search.ranking import Ranking
-from poolstudy.space import HyperParameters, Value
+from poolstudy.search.storage import SETTLED, STATES, STORE_ERRORS, known, open_study, sampler_of, suggest
+from poolstudy.spec.config import StudyConfig
+from poolstudy.spec.records import Attempt, DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of
+from poolstudy.spec.space import HyperParameters, Value
 
 __all__ = ["STORE_ERRORS", "Attempt", "Book", "Search", "TriedAttempt", "known", "late_runs", "read_books"]
 

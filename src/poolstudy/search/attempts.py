@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Self, cast
 
 from optuna.trial import FrozenTrial
 
-from poolstudy.records import Attempt, DataIdentity, Ended, State, TrialSpec
-from poolstudy.space import HyperParameters
+from poolstudy.spec.records import Attempt, DataIdentity, Ended, State, TrialSpec
+from poolstudy.spec.space import HyperParameters
 
 LATE_RUN = "run_id of trial "
 """And a trial's number: the study's attribute that stands for the `run_id` of a trial that had ended by then."""

@@ -4,7 +4,7 @@ import warnings
 
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 
-from poolstudy.search.book import Book
+from poolstudy.search.history import Book
 
 _SEED = 0  # of fANOVA's forest: the same study has the same importance
 

@@ -12,9 +12,9 @@ from typing import Any
 import optuna.visualization as interactive
 from optuna.importance import PedAnovaImportanceEvaluator
 
-from poolstudy.search.book import Book
+from poolstudy.search.history import Book
 from poolstudy.search.importance import importances
-from poolstudy.search.printed import NEUTRAL, SLATE, STATES, png, printed
+from poolstudy.search.plots_png import NEUTRAL, SLATE, STATES, png, printed
 
 _CLEAR, _HAIR = "rgba(0,0,0,0)", "rgba(128,128,128,0.25)"
 _MOST_IN_CONTOURS = 4  # dimensions: sixteen panels can be read, sixty cannot

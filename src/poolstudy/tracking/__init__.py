@@ -3,9 +3,7 @@
 Names of tags, params, metrics and files are the public contract; see docs/tracking.md.
 """
 
-from poolstudy.tracking.found import PICTURES, TRAINED_FILES, FileName, FoundRun
-from poolstudy.tracking.mending import Mender, every_run, move, moved
-from poolstudy.tracking.reading import (
+from poolstudy.tracking.queries import (
     attach,
     check_writable,
     count,
@@ -16,8 +14,10 @@ from poolstudy.tracking.reading import (
     run_link,
     study_run,
 )
+from poolstudy.tracking.repair import Mender, every_run, move, moved
+from poolstudy.tracking.run import PICTURES, TRAINED_FILES, FileName, FoundRun
 from poolstudy.tracking.store import STORE_ERRORS, database_of, is_own, place, resolved_uri
-from poolstudy.tracking.writing import STATUS, TrackedRun, Tracker, params_of, tags_of
+from poolstudy.tracking.tracker import STATUS, TrackedRun, Tracker, params_of, tags_of
 
 __all__ = [
     "PICTURES",

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from poolstudy.data import SearchData
+from poolstudy.data.loading import SearchData
 from poolstudy.training.adam import Adam
 
 VALIDATION_BATCH = 500

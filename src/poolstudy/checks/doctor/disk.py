@@ -1,0 +1,93 @@
+"""What lies in mlruns/ beside the books: the databases' files, parts of files, folders left behind."""
+
+import contextlib
+import functools
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from poolstudy.checks.doctor.trouble import Cure, Trouble, note, wrong
+from poolstudy.data.loading import PARTS, SearchData, digest
+from poolstudy.errors import one_line
+from poolstudy.system.files import left_parts, read_only
+from poolstudy.trial.attempt_folder import UNREAD
+
+REPRODUCTIONS = "_reproductions"
+"""The folder of staging/ where reproductions train."""
+
+
+def database(path: Path, table: str) -> Iterator[Trouble]:
+    """Whether an SQLite file is whole; `table` is one that it has once it was made."""
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(read_only(path)) as opened:
+            (said,) = opened.execute("PRAGMA quick_check(1)").fetchone()
+            made = opened.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    except sqlite3.Error as error:
+        yield wrong(path.name, f"{path}: {one_line(error)}", "end what holds it, or restore it from a backup")
+        return
+    if said != "ok":
+        yield wrong(path.name, f"{path} is damaged: {one_line(said)}", "restore it from a backup")
+    elif made is None:
+        aside = path.with_name(f"{path.stem}-half-made-{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}")
+        cure = Cure(f"moves it to {aside.name}: the next start makes a new one", lambda: path.rename(aside))
+        yield wrong(path.name, f"{path} is half made: it has no table {table}", cure)
+
+
+def parts(mlruns: Path) -> Iterator[Trouble]:
+    """What processes that died were writing."""
+    for path in left_parts(mlruns):
+        where = path.relative_to(mlruns)
+        cure = Cure(f"removes {where}", functools.partial(path.unlink, missing_ok=True))
+        yield wrong("files", f"{where} was being written by a process that has died", cure)
+
+
+def cache(mlruns: Path, busy: bool) -> Iterator[Trouble]:
+    """Whether the images that trials are trained on are those that they were split from.
+
+    Args:
+        busy: some study goes on, and may use them.
+    """
+    for folder in sorted(path for path in (mlruns / "cache").glob("*") if path.is_dir()):
+        if reason := _damage(folder):
+            found = f"cache/{folder.name}: {reason}"
+            if busy:
+                yield wrong("images", found, "stop the study that goes on; its next start writes them anew")
+            else:
+                cure = Cure(
+                    f"removes cache/{folder.name}: each start writes it anew", functools.partial(shutil.rmtree, folder)
+                )
+                yield wrong("images", found, cure)
+
+
+def _damage(folder: Path) -> str:
+    try:
+        data = SearchData.open(folder)
+    except (OSError, ValueError, ValidationError) as error:
+        return one_line(error)
+    stored = {name: digest(getattr(data, name)) for name in PARTS if hasattr(data, name)}
+    strange = [name for name, found in stored.items() if found != data.identity.parts.get(name)]
+    return f"{', '.join(strange)} not as their digests say" if strange else ""
+
+
+def staging(mlruns: Path, known: set[str]) -> Iterator[Trouble]:
+    """Folders of studies that no book has."""
+    for folder in sorted(path for path in (mlruns / "staging").glob("*") if path.is_dir()):
+        if folder.name in known or folder.name == REPRODUCTIONS:
+            continue
+        where = f"staging/{folder.name}"
+        if folder.name == UNREAD:
+            yield note(where, "attempts of another version that this one cannot read", "look into it, and delete it")
+        elif any(folder.iterdir()):
+            yield note(where, "of a study that Optuna does not know", "look into it, and delete it")
+        else:
+            yield wrong(where, "an empty folder, of a study that Optuna does not know", remove(folder, mlruns))
+
+
+def remove(folder: Path, mlruns: Path) -> Cure:
+    return Cure(f"removes {folder.relative_to(mlruns)}", functools.partial(shutil.rmtree, folder))

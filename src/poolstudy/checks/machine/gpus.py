@@ -1,0 +1,136 @@
+"""TensorFlow, asked in processes of its own: what it trains on, or why it does not start, or has no GPU."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from poolstudy.checks.finding import SETUP, Finding, Mark, some
+from poolstudy.errors import one_line
+from poolstudy.execution.devices import cores
+from poolstudy.execution.gpu import nvidia
+from poolstudy.execution.gpu.diagnosis import Sight, look, visible_cards, why_no_gpu, why_unusable
+from poolstudy.execution.local import death
+from poolstudy.execution.placement import places
+from poolstudy.spec.config import ExecutionSection
+from poolstudy.spec.records import Device
+
+_SECONDS = 120  # to import it; 15 on two busy cores
+_LIST = """
+import json
+from poolstudy.execution.gpu import tensorflow
+gpus = [gpu.model_dump() for gpu in tensorflow.list_gpus()]
+print(json.dumps({"gpus": gpus, "build": tensorflow.build()}, default=str))
+"""
+_TRY = """
+from poolstudy.execution.gpu import tensorflow
+print(tensorflow.try_gpu({name!r}).model_dump_json())
+"""
+_LOG_LINE = re.compile(r"(?:^|\s)([IWEF])(?:\d{4}|\s).*\.cc:\d+\] (.*)")  # severity, message
+
+
+@contextlib.contextmanager
+def asking_tensorflow(script: str = _LIST) -> Iterator["subprocess.Popen[str]"]:
+    """A process that asks TensorFlow something and prints JSON: should it crash, that is an answer too."""
+    environment = {"KERAS_BACKEND": "tensorflow"} | os.environ
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # its reasons are wanted
+    command, pipe = [sys.executable, "-c", script], subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, errors="replace", env=environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def tensorflow(asked: "subprocess.Popen[str]", execution: ExecutionSection, trying: str = _TRY) -> Iterator[Finding]:
+    """What TensorFlow trains on, or why it does not start.
+
+    Args:
+        trying: the script that tries the GPU called {name}.
+    """
+    answer, err = _answer(asked)
+    if answer is None:
+        yield Finding("lacks", "TensorFlow", err, f"{SETUP}, on a processor that TensorFlow is built for")
+        return
+    listed, build = [Device(**gpu) for gpu in answer["gpus"]], answer["build"]
+    tried = _tried(listed, trying)
+    sight = look(build)
+    yield from (_gpu(gpu, execution, sight, lonely=all(one.problem for one in tried)) for gpu in tried)
+    _, wrong = visible_cards(sight)
+    if listed and wrong:
+        found = f"CUDA_VISIBLE_DEVICES={sight.visible!r}: {wrong} is no card here, so what follows it is not seen"
+        yield Finding("look", "TensorFlow", found, "name cards by number, as nvidia-smi lists them, or by UUID")
+    if not listed:
+        yield _without_gpu(sight, reason(err), execution)
+
+
+def _answer(asked: "subprocess.Popen[str]") -> tuple[Any, str]:
+    """What a process answered, and what it printed; None, and why, where it did not."""
+    try:
+        out, err = asked.communicate(timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None, f"no answer within {_SECONDS} s"
+    if asked.returncode:
+        why = one_line((err.strip().splitlines() or ["it says nothing"])[-1])
+        return None, f"a process that imports it {death(asked.returncode)}: {why}"
+    return json.loads(out.splitlines()[-1]), err
+
+
+def _tried(listed: Sequence[Device], trying: str) -> list[Device]:
+    """Each GPU as it is after it was used once, all at the same time."""
+    with contextlib.ExitStack() as stack:
+        asked = [stack.enter_context(asking_tensorflow(trying.format(name=gpu.name))) for gpu in listed]
+        answers = [_answer(process) for process in asked]
+    return [
+        Device(**answer) if answer else gpu.model_copy(update={"problem": err})
+        for gpu, (answer, err) in zip(listed, answers, strict=True)
+    ]
+
+
+def _gpu(gpu: Device, execution: ExecutionSection, sight: Sight, *, lonely: bool) -> Finding:
+    """A GPU that TensorFlow lists; `lonely`: none of them can be used."""
+    if gpu.problem:
+        why, remedy = why_unusable(gpu.description, gpu.problem, sight)
+        mark: Mark = "lacks" if lonely and execution.require_gpu else "look"
+        return Finding(
+            mark, "TensorFlow", f"GPU at /device:{gpu.name} ({gpu.description}) cannot be used: {why}", remedy
+        )
+    facts = [f"compute capability {gpu.compute_capability}"] if gpu.compute_capability else []
+    if card := nvidia.card_at(gpu.bus):
+        facts += [f"{card.free / 1e9:.1f} of {card.memory / 1e9:.1f} GB free", f"driver {card.driver}"]
+    facts += _versions(sight.build)
+    return Finding("ok", "TensorFlow", ", ".join([f"Found GPU at: /device:{gpu.name} ({gpu.description})", *facts]))
+
+
+def _versions(build: Mapping[str, object]) -> list[str]:
+    """What TensorFlow was built with; the libraries that are installed may be newer."""
+    names = {"CUDA": build.get("cuda_version"), "cuDNN": build.get("cudnn_version")}
+    return [f"built with {name} {version}" for name, version in names.items() if version]
+
+
+def _without_gpu(sight: Sight, said: str, execution: ExecutionSection) -> Finding:
+    why, remedy = why_no_gpu(sight, said)
+    if execution.require_gpu:
+        return Finding("lacks", "TensorFlow", f"{why}, and execution.require_gpu=true", f"{remedy}; or leave it out")
+    cpus = len(places(execution, [], cores(), 1, {}))
+    workers, threads = some(cpus, "worker"), some(execution.threads_per_worker, "thread")
+    found = f"{why}: training on the CPU ({some(cores(), 'core')}, {workers} of {threads})"
+    return (
+        Finding("ok", "TensorFlow", found)
+        if sight.driver == nvidia.NO_DRIVER
+        else Finding("look", "TensorFlow", found, remedy)
+    )
+
+
+def reason(err: str) -> str:
+    """TensorFlow's own, out of what it printed: the last of its gravest messages about GPUs; empty without one."""
+    messages = [match.groups() for line in err.splitlines() if (match := _LOG_LINE.search(line))]
+    about = [entry for entry in messages if re.search(r"cuda|cudnn|gpu|dlopen|nvidia", entry[1], re.IGNORECASE)]
+    gravest = max(("IWEF".index(severity) for severity, _ in about), default=0)
+    last = [text for severity, text in about if "IWEF".index(severity) == gravest]
+    return one_line(last[-1]) if last else ""

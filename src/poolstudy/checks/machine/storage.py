@@ -1,0 +1,101 @@
+"""What lies on the disk, or is to: the images, the two stores, room for the trials."""
+
+import os
+import shutil
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from poolstudy.checks.finding import Finding, some
+from poolstudy.data.loading import find_folder, load_search_data
+from poolstudy.errors import DataError, StoreError, one_line, without_password
+from poolstudy.spec.datasets import DigitsData, IdxData
+
+_GIGABYTE = 1e9
+_TRIAL_BYTES = 5e6  # a trial's files: its model, pictures and tables
+_LOW = 2 * _GIGABYTE
+_NOT_YET = "is not made yet: the first study makes it"
+
+
+def data(section: IdxData | DigitsData, root: Path) -> Finding:
+    """Whether the images are here and right; every check of a study's start is made.
+
+    Raises:
+        ConfigurationError: they do not fit the settings.
+    """
+    where = ", part of scikit-learn"
+    try:
+        if section.format == "idx":
+            folder = find_folder(section, root)
+            if folder is None:
+                return _not_here(section)
+            where = f" in {folder}, checksums right"
+        identity = load_search_data(section, root).identity
+    except DataError as error:
+        return Finding("lacks", "data", str(error))
+    images = f"{identity.train_images:,} training and {identity.validation_images:,} validation images"
+    return Finding("ok", "data", f"{identity.name}{where}: {images}")
+
+
+def _not_here(section: IdxData) -> Finding:
+    files = f"put {section.images.file} and {section.labels.file} into {(*section.search, 'data.path')[0]}"
+    found = f"{section.name} is not in {', '.join(section.search) or 'data.path'}"
+    if not section.mirrors:
+        return Finding("lacks", "data", found, files)
+    return Finding(
+        "look", "data", f"{found}: would be downloaded from {section.mirrors[0]}", f"without a network: {files}"
+    )
+
+
+def tracking_store(uri: str, root: Path) -> Finding:
+    """Whether MLflow's store answers."""
+    from poolstudy.tracking import count, database_of, resolved_uri
+
+    try:
+        uri = resolved_uri(uri, root)
+        database = database_of(uri)
+        where = str(database or without_password(uri))
+        if uri.startswith(("http://", "https://")):
+            return _server(uri, where)
+        if database and not database.exists():
+            return Finding("ok", "MLflow", f"{where} {_NOT_YET}")
+        studies, runs = count(uri)
+    except StoreError as error:
+        return Finding("lacks", "MLflow", str(error))
+    return Finding("ok", "MLflow", f"{where}: {some(studies, 'study', 'studies')}, {some(runs, 'other run')}")
+
+
+def _server(uri: str, where: str) -> Finding:
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5):
+            return Finding("ok", "MLflow", f"{where} answers")
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        return Finding(
+            "lacks", "MLflow", f"{where} does not answer ({one_line(error)})", "start it, or unset MLFLOW_TRACKING_URI"
+        )
+
+
+def optuna_store(database: Path) -> Finding:
+    """Whether Optuna's database can be read."""
+    if not database.exists():
+        return Finding("ok", "Optuna", f"{database} {_NOT_YET}")
+    from poolstudy.search.storage import count
+
+    try:
+        studies, trials = count(database)
+    except StoreError as error:
+        return Finding("lacks", "Optuna", str(error))
+    return Finding("ok", "Optuna", f"{database}: {some(studies, 'study', 'studies')}, {some(trials, 'trial')}")
+
+
+def disk(folder: Path, trials: int) -> Finding:
+    """Whether there is room for so many trials, and leave to write."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        return Finding("lacks", "disk", f"{there} cannot be written", "mend its permissions")
+    free, need = shutil.disk_usage(there).free, trials * _TRIAL_BYTES
+    takes = f"{some(trials, 'trial takes', 'trials take')} about {need / 1e6:,.0f} MB"
+    found = f"{free / _GIGABYTE:.1f} GB free at {there}; {takes}"
+    if free < max(need, _LOW):
+        return Finding("look", "disk", found, "make room, or lower study.trials")
+    return Finding("ok", "disk", found)

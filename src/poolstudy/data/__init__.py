@@ -1,0 +1,1 @@
+"""The images: loaded, verified, split; downloaded where they are not here."""

@@ -1,0 +1,1 @@
+"""GPUs, as TensorFlow and NVIDIA's driver see them."""

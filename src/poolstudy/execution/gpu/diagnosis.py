@@ -1,0 +1,142 @@
+"""Why TensorFlow has no GPU: what is known of driver, cards and libraries, and the first thing that explains it."""
+
+import importlib.metadata
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from poolstudy.execution.gpu import nvidia
+from poolstudy.execution.gpu.nvidia import Card
+
+_SETUP = "make setup, where nvidia-smi answers, installs them"
+_ROOM = 500e6  # bytes; CUDA's context and TensorFlow's libraries take some hundreds of megabytes of a card
+_CUDA_WHEEL = "nvidia-cudnn-cu12"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What can be known without TensorFlow's help.
+
+    Attributes:
+        driver: why NVIDIA's driver does not answer; empty where it does.
+        cards: all that the driver has.
+        visible: CUDA_VISIBLE_DEVICES, None where it is not set.
+        build: what TensorFlow says of its own build (`tf.sysconfig.get_build_info`).
+        libraries: whether the wheels with CUDA's libraries are installed.
+    """
+
+    driver: str = ""
+    cards: Sequence[Card] = ()
+    visible: str | None = None
+    build: Mapping[str, object] = field(default_factory=dict)
+    libraries: bool = True
+
+
+def look(build: Mapping[str, object]) -> Sight:
+    """What this machine has."""
+    try:
+        libraries = bool(importlib.metadata.version(_CUDA_WHEEL))
+    except importlib.metadata.PackageNotFoundError:
+        libraries = False
+    return Sight(nvidia.problem(), nvidia.cards(), os.environ.get("CUDA_VISIBLE_DEVICES"), build, libraries)
+
+
+def why_no_gpu(sight: Sight, said: str = "") -> tuple[str, str]:
+    """Why TensorFlow lists no GPU, and what to do: the first cause that is seen, else what TensorFlow said.
+
+    Args:
+        said: its own reason, if it gave one.
+    """
+    return next(_causes(sight, said))
+
+
+def _causes(sight: Sight, said: str) -> Iterator[tuple[str, str]]:
+    if sight.driver:
+        yield sight.driver, _for_driver(sight.driver)
+    if not sight.cards:
+        yield "NVIDIA's driver has no card", "in a container: start it with its GPUs; else see nvidia-smi and dmesg"
+        return
+    names, card = _names(sight.cards), sight.cards[0]
+    seen, wrong = visible_cards(sight)
+    if not seen:
+        shown = f"CUDA_VISIBLE_DEVICES={sight.visible!r}"
+        why = f"{shown}: {wrong} is no card here ({names})" if wrong else f"{shown} hides {names}"
+        yield why, "unset it, or name cards by number or UUID, such as CUDA_VISIBLE_DEVICES=0"
+    if sight.build.get("is_cuda_build") is False:
+        yield f"{names} here, but this TensorFlow is built for the CPU only", "install one for CUDA (Linux, x86-64)"
+    built = str(sight.build.get("cuda_version", ""))
+    wanted = built.partition(".")[0]
+    if wanted.isdecimal() and _version(card.cuda) < (int(wanted), 0):
+        why = f"{names} here, but its driver ({card.driver}) has CUDA {card.cuda}; TensorFlow is built for {built}"
+        yield why, f"update the driver to one with CUDA {wanted}"
+    least = _least_capability(sight.build)
+    if all(_version(one.compute_capability) < least for one in seen):
+        have = f"{names} here, of compute capability {card.compute_capability}"
+        yield f"{have}; this TensorFlow has code from {least[0]}.{least[1]} on", "use a newer card, or the CPU"
+    if not sight.libraries:
+        yield f"{names} here, but CUDA's libraries are not ({_CUDA_WHEEL} and others)", _SETUP
+    yield f"{names} here, but TensorFlow finds no GPU ({said or 'it does not say why'})", "see what nvidia-smi says"
+
+
+def why_unusable(name: str, problem: str, sight: Sight) -> tuple[str, str]:
+    """Why a GPU that TensorFlow lists cannot be used, and what to do.
+
+    Args:
+        name: the card's.
+        problem: what TensorFlow said when it was tried.
+    """
+    if card := full_card(name, sight):
+        room = f"{card.free / 1e9:.1f} of {card.memory / 1e9:.1f} GB are free"
+        return f"no free memory: {room}", "end what holds it (nvidia-smi lists it), or name another card"
+    return problem, "see what nvidia-smi and dmesg say; a card that hangs needs a reset"
+
+
+def full_card(name: str, sight: Sight) -> Card | None:
+    """A card of this name that has no memory free to speak of."""
+    return next((card for card in visible_cards(sight)[0] if card.name == name and card.free < _ROOM), None)
+
+
+def visible_cards(sight: Sight) -> tuple[list[Card], str]:
+    """The cards that CUDA_VISIBLE_DEVICES shows, and the entry of it that is wrong; CUDA reads no further than that.
+
+    CUDA may count alike cards in another order than the driver; which are seen does not depend on it, for them.
+    """
+    if sight.visible is None:
+        return list(sight.cards), ""
+    seen: list[Card] = []
+    for entry in filter(None, (part.strip() for part in sight.visible.split(","))):
+        if entry.isdecimal() and int(entry) < len(sight.cards):
+            seen.append(sight.cards[int(entry)])
+        elif entry.startswith("MIG-"):
+            seen += sight.cards[:1]  # a part of some card
+        elif named := [card for card in sight.cards if entry.startswith("GPU-") and card.uuid.startswith(entry)]:
+            seen.append(named[0])
+        else:
+            return seen, "" if entry == "-1" else entry
+    return seen, ""
+
+
+def _for_driver(problem: str) -> str:
+    if "mismatch" in problem:
+        return "restart the machine: the driver was updated under a running system"
+    if "does not answer" in problem:
+        return "see what nvidia-smi and dmesg say"
+    return "train on the CPU, or use a machine with a GPU (in a container: start it with its GPUs)"
+
+
+def _names(cards: Sequence[Card]) -> str:
+    more = f" and {len(cards) - 1} more" if len(cards) > 1 else ""
+    return f"{cards[0].name}{more}"
+
+
+def _least_capability(build: Mapping[str, object]) -> tuple[int, int]:
+    """The oldest compute capability that a build has code for; (0, 0) where it does not say."""
+    named = build.get("cuda_compute_capabilities")
+    versions = re.findall(r"(\d+)(\d)", str(named or ""))  # sm_60, sm_100, compute_90
+    return min(((int(major), int(minor)) for major, minor in versions), default=(0, 0))
+
+
+def _version(version: str) -> tuple[int, int]:
+    major, _, minor = version.partition(".")
+    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else (0, 0)

@@ -1,0 +1,1 @@
+"""The network: built by Keras, computed by NumPy, its weights."""

@@ -1,0 +1,1 @@
+"""Runs and studies, shown: in the terminal, as pages, as pictures."""

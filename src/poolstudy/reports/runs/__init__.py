@@ -1,0 +1,136 @@
+"""Runs side by side: one page that opens without a network, and the same as a picture."""
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from poolstudy.errors import ConfigurationError, RunNotFound, StoreError
+from poolstudy.reports.runs.comparison import Comparison
+from poolstudy.spec.load import load_tracking
+from poolstudy.system import logs
+from poolstudy.system.files import replacing, writable
+from poolstudy.tracking import FoundRun, attach, check_writable, find_run, readable, resolved_uri, study_run
+
+MOST = 50
+BEST = 5
+"""How many are compared at most, and how many where none are named."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came of a comparison: its page and its picture, the run that has them too, and what is to be told."""
+
+    page: Path
+    picture: Path
+    run_id: str
+    notes: tuple[str, ...]
+
+
+def compare(which: Sequence[str], root: Path) -> Compared:
+    """Compares runs; the page and the picture go to mlruns/comparisons/ and to the study of the first run.
+
+    Where that study was never run here, as of the reproduction of a best.json, they go to the first run itself.
+
+    Args:
+        which: runs, as `find_run` takes them; the first is what the others are held against. Empty: the best five of
+            the latest study.
+        root: the project's folder.
+
+    Raises:
+        RunNotFound: one is not there, or is no run of a network.
+        ConfigurationError: fewer than two runs, or more than fifty.
+        StoreError: a store or folder cannot be read or written.
+    """
+    tracking = load_tracking(root)
+    uri = resolved_uri(tracking.uri, root)
+    runs, notes = _runs(uri, which)
+    keeper = _keeper(uri, runs[0])
+    check_writable(keeper, uri, tracking.artifacts, root)
+    log = root / "mlruns" / "logs" / "compare.log"
+    with logs.output_to(log), readable(uri), tempfile.TemporaryDirectory() as folder:
+        logs.keep_in(log)
+        comparison = _read(runs, notes, root, Path(folder))
+        paths = _written(comparison, root / "mlruns" / "comparisons", _name(runs))
+    attach(keeper, paths, "compare")
+    return Compared(paths[0], paths[1], keeper.run_id, tuple(notes))
+
+
+def _keeper(uri: str, first: FoundRun) -> FoundRun:
+    try:
+        return study_run(uri, first.study)
+    except StoreError:  # it has no run of its own; of a store that fails `attach` tells as well
+        return first
+
+
+def _runs(uri: str, which: Sequence[str]) -> tuple[list[FoundRun], list[str]]:
+    if which:
+        found = [find_run(uri, text) for text in which]
+    else:
+        study = study_run(uri)
+        with readable(uri):
+            found = study.ranked()[:BEST]
+    runs = list({run.run_id: run for run in found}.values())
+    for run in runs:
+        if run.kind not in ("trial", "reproduction"):
+            raise RunNotFound(
+                f"run {run.run_id} is a {run.kind}", "runs of one network each", "name its trials instead"
+            )
+    if not 2 <= len(runs) <= MOST:
+        what = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
+        raise ConfigurationError(
+            f"{what} to compare", f"2 to {MOST} different ones", "name others: poolstudy compare ID ID …"
+        )
+    twice = len(found) - len(runs)
+    return runs, [f"{twice} of the runs named were named before: each is shown once"] if twice else []
+
+
+def _read(runs: Sequence[FoundRun], notes: list[str], root: Path, folder: Path) -> Comparison:
+    from poolstudy.reports.runs import reading
+
+    figures = load_tracking(root).figures
+    entries = []
+    for run in runs:
+        own = folder / run.run_id
+        own.mkdir()
+        entries.append(reading.read_entry(run, own))
+    data, why = reading.find_data(runs, entries, root)
+    if why:
+        notes.append(f"{why}: confusion matrices, feature maps and images are left out")
+    entries = reading.told_apart(entries)
+    examples = reading.examples_of(entries, figures.example_image)
+    entries = [
+        reading.with_network(entry, run, folder / run.run_id, data, examples)
+        for entry, run in zip(entries, runs, strict=True)
+    ]
+    return Comparison(
+        entries=tuple(entries),
+        images=data.validation_images if data else None,
+        labels=data.validation_labels if data else None,
+        class_names=data.identity.class_names if data else (),
+        examples=tuple(examples) if data else (),
+        kernel_limit=figures.kernel_limit,
+        notes=tuple(notes),
+    )
+
+
+def _written(comparison: Comparison, folder: Path, name: str) -> tuple[Path, Path]:
+    from poolstudy.reports.runs.page import html
+    from poolstudy.reports.runs.sheet import save_sheet
+
+    page, picture = folder / f"{name}.html", folder / f"{name}.png"
+    with writable(folder):
+        with replacing(page) as part:
+            part.write_text(html(comparison), encoding="utf-8")
+        with replacing(picture) as part:
+            save_sheet(comparison, part)
+    return page, picture
+
+
+def _name(runs: Sequence[FoundRun]) -> str:
+    """The same runs in the same order have the same name; a study's that is none, of a stranger's store, is no path."""
+    study = re.sub(r"[^A-Za-z0-9._-]", "_", runs[0].study)[:80]
+    content = hashlib.sha256("".join(run.run_id for run in runs).encode()).hexdigest()
+    return f"{study}-{len(runs)}-runs-{content[:8]}"

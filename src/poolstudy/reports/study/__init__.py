@@ -1,0 +1,61 @@
+"""A study as a page: who leads, what mattered, where the time went; with Optuna's own plots."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from poolstudy.spec.load import load_tracking
+from poolstudy.system import logs
+from poolstudy.system.files import replacing, writable
+from poolstudy.tracking import attach, check_writable, readable, resolved_uri, study_run
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What came of it: the page, the table of trials, the plots as PNG, and the run that has them too."""
+
+    page: Path
+    table: Path
+    pictures: Sequence[Path]
+    run_id: str
+
+
+def report(name: str | None, root: Path) -> Reported:
+    """Reports on a study; page and plots go to mlruns/reports/<study>/ and, as report/, to the study's own run.
+
+    Args:
+        name: the study's; the latest one, if left out.
+        root: the project's folder.
+
+    Raises:
+        StoreError: there is no such study, or a store or folder cannot be read or written.
+    """
+    tracking = load_tracking(root)
+    uri = resolved_uri(tracking.uri, root)
+    study = study_run(uri, name)
+    check_writable(study, uri, tracking.artifacts, root)
+    log = root / "mlruns" / "logs" / "report.log"
+    with logs.output_to(log), readable(uri):
+        from poolstudy.reports.study.page import html, settings_of
+        from poolstudy.reports.study.standing import Standing
+        from poolstudy.search.history import read_book
+        from poolstudy.search.plots import plots
+
+        logs.keep_in(log)
+        book = read_book(root / "mlruns" / "optuna.db", study.study)
+        standing = Standing(study, book, {run.run_id: run for run in study.trials()})
+        drawn = list(plots(book, *settings_of(standing)))
+        folder = root / "mlruns" / "reports" / study.study
+        with writable(folder):
+            pictures = [_write(folder / f"{plot.name}.png", plot.png) for plot in drawn]
+            table = _write(folder / "trials.csv", book.frame().to_csv(index=False).encode())
+            page = _write(folder / "report.html", html(standing, drawn).encode())
+    attach(study, [table])
+    attach(study, [page, *pictures], "report")
+    return Reported(page, table, pictures, study.run_id)
+
+
+def _write(path: Path, content: bytes) -> Path:
+    with replacing(path) as part:
+        part.write_bytes(content)
+    return path

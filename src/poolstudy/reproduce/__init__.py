@@ -1,0 +1,1 @@
+"""Making a run again, and the verdict on it."""

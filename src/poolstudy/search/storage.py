@@ -1,0 +1,144 @@
+"""The pieces that Optuna gives: a study on SQLite, a sampler for one ask, a pruner, a trial's values."""
+
+import contextlib
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import optuna
+from optuna.trial import TrialState
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from poolstudy.errors import StoreError, one_line
+from poolstudy.spec.config import StudyConfig
+from poolstudy.spec.records import State
+from poolstudy.spec.space import Choices, FloatRange, IntRange, SearchSpace, Value
+from poolstudy.system.locks import made_once
+
+_PATIENCE = 20  # seconds for another program that holds the database, as MLflow has it
+STORE_ERRORS = (sqlite3.Error, SQLAlchemyError, optuna.exceptions.StorageInternalError)
+"""What Optuna's storage raises when it cannot be read or written."""
+
+STATES: dict[State, TrialState] = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+    "lost": TrialState.FAIL,
+    "interrupted": TrialState.FAIL,
+}
+"""Optuna's own state of an attempt by the ledger's."""
+SETTLED = ("complete", "pruned", "failed")
+"""A slot whose last attempt ended so is not tried again."""
+
+
+def open_study(database: Path, config: StudyConfig) -> optuna.Study:
+    try:
+        with made_once(database) as part:
+            if part:
+                storage_of(part).engine.dispose()
+        return optuna.create_study(
+            storage=storage_of(database),
+            study_name=config.study.name,
+            direction=config.study.objective.direction,
+            pruner=pruner_of(config),
+            load_if_exists=True,
+        )
+    except (OSError, RuntimeError, *STORE_ERRORS) as error:  # RuntimeError: it is of another version of Optuna
+        found = f"{database} cannot be used ({one_line(error)})"
+        raise StoreError(found, "an SQLite file that can be written", "mend it or move it away") from None
+
+
+def known(database: Path, study: str) -> bool:
+    """Whether a database has a study of this name.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    if not database.exists():
+        return False
+    with readable(database) as storage:
+        return study in optuna.get_all_study_names(storage)
+
+
+def count(database: Path) -> tuple[int, int]:
+    """How many studies, and how many trials in all, a database has that exists.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    with readable(database) as storage:
+        trials = [summary.n_trials for summary in optuna.get_all_study_summaries(storage)]
+    return len(trials), sum(trials)
+
+
+@contextlib.contextmanager
+def readable(database: Path) -> Iterator[optuna.storages.RDBStorage]:
+    """A database that exists, while it is read.
+
+    Raises:
+        StoreError: it cannot be read, or another version of this program wrote it.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        storage = storage_of(database)
+        try:
+            yield storage
+        finally:
+            storage.engine.dispose()
+    except (OSError, RuntimeError, KeyError, ValueError, *STORE_ERRORS) as error:
+        found = f"{database} cannot be read ({one_line(error)})"
+        raise StoreError(found, "an SQLite file of Optuna's, by this version", "mend it or move it away") from None
+
+
+def storage_of(database: Path) -> optuna.storages.RDBStorage:
+    url = URL.create("sqlite", database=str(database)).render_as_string()  # with what a URL cannot have written as %3F
+    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _PATIENCE}})
+
+
+def sampler_of(config: StudyConfig, seed: int) -> optuna.samplers.BaseSampler:
+    """A new sampler for each ask: Optuna does not store a sampler's state, so a seed must stand for it."""
+    settings: Any = config.sampler
+    if settings.name == "tpe":
+        return optuna.samplers.TPESampler(n_startup_trials=settings.n_startup_trials, seed=seed)
+    if settings.name == "qmc":  # one sequence; how far it is, Optuna keeps at the study
+        first = optuna.samplers.RandomSampler(seed=seed)
+        with warnings.catch_warnings():  # that it is experimental: its version is pinned
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.samplers.QMCSampler(
+                scramble=True, seed=config.study.seed, independent_sampler=first, warn_independent_sampling=False
+            )
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def pruner_of(config: StudyConfig) -> optuna.pruners.BasePruner:
+    match config.pruner.name:
+        case "median":
+            # Optuna counts steps from 0, we count epochs from 1.
+            return optuna.pruners.MedianPruner(config.pruner.n_startup_trials, config.pruner.n_warmup_steps + 1)
+        case "hyperband":
+            return optuna.pruners.HyperbandPruner(
+                min_resource=config.pruner.min_resource,
+                max_resource=config.training.epochs,
+                reduction_factor=config.pruner.reduction_factor,
+            )
+        case "none":
+            return optuna.pruners.NopPruner()
+
+
+def suggest(trial: optuna.Trial, space: SearchSpace) -> dict[str, Value]:
+    """The trial's value for every dimension of the space."""
+    flat: dict[str, Value] = {}
+    for name, dimension in space.dimensions().items():
+        match dimension:
+            case Choices():
+                flat[name] = cast("Value", trial.suggest_categorical(name, dimension.choices))
+            case IntRange():
+                low, high = dimension.low, dimension.high
+                flat[name] = trial.suggest_int(name, low, high, step=dimension.step, log=dimension.log)
+            case FloatRange():
+                lower, upper = dimension.low, dimension.high
+                flat[name] = trial.suggest_float(name, lower, upper, step=dimension.step, log=dimension.log)
+    return flat

@@ -1,0 +1,228 @@
+"""What is asked of a trial, and what comes out of it: values that travel between processes."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from poolstudy.spec.space import Frozen, HyperParameters, Name
+
+StopReason = Literal["epochs", "early_stopping", "pruned", "failed"]
+State = Literal["complete", "pruned", "failed", "lost", "interrupted"]
+
+
+class TrainingSettings(Frozen):
+    """How every trial of a study is trained.
+
+    Attributes:
+        epochs: at most so many.
+        patience: epochs without a lower validation loss before training stops.
+        dense_units: units of the hidden dense layer.
+        deterministic: ask TensorFlow for deterministic operations (matters on a GPU).
+    """
+
+    epochs: Annotated[int, Field(ge=1)] = 10
+    patience: Annotated[int, Field(ge=1)] = 2
+    dense_units: Annotated[int, Field(ge=1)] = 100
+    deterministic: bool = False
+
+
+class FigureSettings(Frozen):
+    """How a trial is drawn; nothing of it changes what a trial is.
+
+    Attributes:
+        diagram_dpi: dots per inch of plot_model's diagram.
+        kernel_limit: the colours of kernels span the weights from -kernel_limit to kernel_limit.
+        example_image: whose feature maps are drawn, by its position among the validation images; the last
+            one where there are fewer.
+    """
+
+    diagram_dpi: Annotated[int, Field(ge=20, le=600)] = 96
+    kernel_limit: Annotated[float, Field(gt=0)] = 0.5
+    example_image: Annotated[int, Field(ge=0)] = 13
+
+
+class DataIdentity(Frozen):
+    """Which images a trial was trained and validated on.
+
+    Attributes:
+        parts: SHA-256 over dtype, shape and every byte of the images, labels and split indices, each.
+        digest: SHA-256 over the parts.
+        image_shape: rows, columns, channels.
+        class_names: by label, from 0.
+        train_images, validation_images: how many.
+    """
+
+    name: Name
+    digest: str
+    parts: dict[str, str]
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    train_images: int
+    validation_images: int
+    validation_fraction: float
+    split_seed: int
+
+
+class TrialSpec(Frozen):
+    """All it takes to run a trial again, on the same data and software."""
+
+    study: Name
+    slot: int
+    seed: int
+    hyperparameters: HyperParameters
+    training: TrainingSettings
+    data: DataIdentity
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON: sorted keys, no blanks."""
+        return digest_of(self.model_dump(mode="json"))
+
+
+class Attempt(Frozen):
+    """One try at a slot; `number` is its Optuna trial, `retry` 0 for the first try."""
+
+    number: int
+    slot: int
+    retry: int
+    spec: TrialSpec
+
+    @property
+    def name(self) -> str:
+        """The name of its folder, and of its run in MLflow."""
+        return trial_name(self.slot, self.retry)
+
+
+class Device(Frozen):
+    """What a trial is trained on.
+
+    Attributes:
+        name: "CPU:0", or "GPU:n" as TensorFlow counts them.
+        description: the card's name.
+        compute_capability: such as "9.0".
+        bus: the card's PCI address, by which its driver knows it; empty where TensorFlow does not tell it.
+        problem: why it cannot be used; empty where it can.
+    """
+
+    name: str = "CPU:0"
+    description: str = ""
+    compute_capability: str = ""
+    bus: str = ""
+    problem: str = ""
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.name.startswith("GPU")
+
+    def same_card(self, other: "Device") -> bool:
+        """Whether it is the other, which may have another number since a card was lost."""
+        return self.bus == other.bus if self.bus and other.bus else self.name == other.name
+
+
+class EpochRecord(Frozen):
+    """One epoch, counted from 1; `seconds` covers training and validation."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+
+class TrialResult(Frozen):
+    """What a trial reached that ended at least one epoch.
+
+    Attributes:
+        history: the epochs, in order.
+        best_epoch: the first epoch of least validation loss; its weights were kept.
+        weights_digest: SHA-256 over names, shapes, dtypes and bytes of those weights.
+        untrained_digest: the same of the weights this trial began with.
+        train_seconds: sum of the epochs' seconds.
+        images_per_second: training images over the epochs' seconds.
+        failure: why it failed after the last of these epochs; empty where it did not.
+    """
+
+    history: Annotated[tuple[EpochRecord, ...], Field(min_length=1)]
+    best_epoch: int
+    stop_reason: StopReason
+    parameter_count: int
+    weights_digest: str
+    untrained_digest: str
+    train_seconds: float
+    images_per_second: float
+    failure: str = ""
+
+    @model_validator(mode="after")
+    def _best_is_least_loss(self) -> Self:
+        if self.best_epoch != best_epoch(self.history):
+            raise ValueError(f"best_epoch {self.best_epoch} is not the epoch of least val_loss")
+        return self
+
+    @property
+    def best(self) -> EpochRecord:
+        return self.history[self.best_epoch - 1]
+
+    @property
+    def state(self) -> Literal["complete", "pruned", "failed"]:
+        """How the attempt stands in the ledger."""
+        return self.stop_reason if self.stop_reason in ("pruned", "failed") else "complete"
+
+    def metrics(self) -> dict[str, float]:
+        """The metrics that are logged once, by their public names."""
+        return {
+            "best_epoch": self.best_epoch,
+            "best_val_loss": self.best.val_loss,
+            "best_val_accuracy": self.best.val_accuracy,
+            "parameter_count": self.parameter_count,
+            "train_seconds": self.train_seconds,
+            "images_per_second": self.images_per_second,
+        }
+
+
+class Ended(Frozen):
+    """A trial that counts in the ledger, and what it reached."""
+
+    slot: int
+    state: Literal["complete", "pruned"]
+    objective: float
+    run_id: str
+    hyperparameters: HyperParameters
+
+
+def trial_name(slot: int, retry: int = 0) -> str:
+    """The name of a slot's run: trial-0007, trial-0007-retry-1."""
+    return f"trial-{slot:04d}" + (f"-retry-{retry}" if retry else "")
+
+
+def best_epoch(history: tuple[EpochRecord, ...]) -> int:
+    """The first epoch of least validation loss, as early stopping has it."""
+    return min(history, key=lambda record: record.val_loss).epoch
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a JSON value in canonical form.
+
+    Raises:
+        ValueError: a NaN or an infinity, which JSON does not know.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings, by dotted key."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, tree
+
+
+def seed_of(*origin: int) -> int:
+    """A seed below 2**31 drawn from other whole numbers, such as a study's seed and a slot."""
+    return int(np.random.SeedSequence(origin).generate_state(1)[0] >> 1)

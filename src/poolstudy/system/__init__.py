@@ -1,0 +1,1 @@
+"""Files, locks, logs, signals and formats: what knows nothing of studies."""

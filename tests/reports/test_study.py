@@ -1,0 +1,360 @@
+"""A study as a page: what it counts, what it calls out, and studies of which there is little to say."""
+
+import csv
+import re
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import optuna
+import pytest
+from browsing import OFFLINE, chromium, requested, uncaught
+from conftest import make_project, make_result, make_spec, open_trial
+from mlflow import MlflowClient
+from optuna.distributions import FloatDistribution
+from PIL import Image
+from selenium.webdriver.support.ui import WebDriverWait
+
+from poolstudy.errors import StoreError
+from poolstudy.reports.study import report
+from poolstudy.reports.study.page import _edge
+from poolstudy.reports.study.standing import Standing
+from poolstudy.search import Search
+from poolstudy.search.history import Book, Range, Tried, read_book
+from poolstudy.search.importance import importances
+from poolstudy.search.plots import _kinds
+from poolstudy.spec.load import load_config
+from poolstudy.spec.records import State
+from poolstudy.tracking import FoundRun, Tracker
+
+EVIL = "<script>alert('x')</script>"
+DATA = make_spec().data
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+# How a study stands, worked out by hand
+
+
+def tried(
+    number: int, state: State | Literal["duplicate"] | None, value: float | None = None, **settings: Any
+) -> Tried:
+    """A trial that trained from minute `number` on, for half a minute."""
+    begun = NOON + timedelta(minutes=number)
+    name = f"trial-{number + 1:04d}"
+    settings = {"pooling": "max", **settings}
+    ended = begun + timedelta(seconds=30)
+    return Tried(number, name, f"run-{number}", "", state, value, settings, "", None, begun, ended)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What of a run is asked for here."""
+
+    metrics: dict[str, float]
+
+
+def standing(*trials: Tried, maximize: bool = True, runs: dict[str, Run] | None = None, **ranges: Any) -> Standing:
+    book = Book("s", maximize, trials, ranges, ())
+    return Standing(cast("FoundRun", None), book, cast("dict[str, FoundRun]", runs or {}))
+
+
+def test_complete_trials_are_ranked_and_others_counted() -> None:
+    found = standing(
+        tried(0, "complete", 0.5),
+        tried(1, "pruned", 0.9),
+        tried(2, "complete", 0.75, pooling="average"),
+        tried(3, "failed"),
+        tried(4, None),
+        tried(5, "duplicate", 0.75),
+        tried(6, "complete", 0.75),
+    )
+    assert [one.number for one in found.ranked] == [2, 6, 0]  # of equals the first asked for
+    assert found.counted == 4
+    assert found.counts == {"complete": 3, "pruned": 1, "failed": 1, "running": 1, "duplicate": 1}
+    assert found.groups() == {"average": [0.75], "max": [0.75, 0.5]}
+
+
+def test_the_best_so_far_rises_in_steps_and_never_falls() -> None:
+    trials = [tried(0, "pruned", 0.9), tried(1, "complete", 0.5), tried(2, "complete", 0.4), tried(3, "complete", 0.7)]
+    assert standing(*trials).best_so_far() == [(1, 0.5), (2, 0.5), (3, 0.5), (3, 0.7)]
+    assert standing(*trials, maximize=False).best_so_far() == [(1, 0.5), (2, 0.5), (2, 0.4), (3, 0.4)]
+    assert standing().best_so_far() == []
+
+
+def test_winners_on_the_edge_are_called_out() -> None:
+    trials = [
+        tried(0, "complete", 0.9, filters_1=64, dropout=0.005, learning_rate=0.01),
+        tried(1, "complete", 0.8, filters_1=64, dropout=0.3, learning_rate=0.02),
+        tried(2, "complete", 0.7, filters_1=48, dropout=0.0, learning_rate=0.01),
+    ]
+    found = standing(*trials, filters_1=Range(16, 64), dropout=Range(0, 0.6), learning_rate=Range(0.001, 0.1))
+    filters, dropout = (_edge(one) for one in found.edges())
+    assert filters == (
+        "filters_1: the best trial has 64, at the upper end of 16 to 64; 2 of the best 3 lie there; a range that goes "
+        "higher may hold better ones."
+    )
+    assert dropout == (
+        "dropout: the best trial has 0.005, at the lower end of 0 to 0.6; 2 of the best 3 lie there; nothing lies "
+        "beyond."
+    )
+    assert list(standing(filters_1=Range(16, 64)).edges()) == []
+
+
+@pytest.mark.parametrize(
+    ("rate", "upper"),
+    # A hundredth of two decades is a factor of 1.0471: 0.0001 to 0.00010471, and 0.0095499 to 0.01.
+    [(0.0001, False), (0.0001047, False), (0.0001048, None), (0.00019, None), (0.00954, None), (0.00956, True)],
+)
+def test_near_an_end_of_a_logarithmic_range_is_near_by_logarithms(rate: float, upper: bool | None) -> None:
+    found = standing(tried(0, "complete", 0.9, learning_rate=rate), learning_rate=Range(0.0001, 0.01, log=True))
+    assert [(one.value, one.upper) for one in found.edges()] == ([] if upper is None else [(rate, upper)])
+    for one in found.edges():
+        assert " end of 0.0001 to 0.01, by logarithms; 1 of the best 1 lie there" in _edge(one)
+
+
+def test_times_are_summed_as_far_as_the_books_know_them() -> None:
+    """Two trials of 30 s, a minute apart: 20 s and 25 s of them trained; 60 s of work in 90 s."""
+    runs = {"run-0": Run({"train_seconds": 20}), "run-1": Run({"train_seconds": 25})}
+    times = standing(tried(0, "complete", 1), tried(1, "pruned", 1), runs=runs).times()
+    assert times is not None
+    assert (times.training, times.around, times.whole) == (45, 15, 90)
+    assert times.at_once == pytest.approx(2 / 3)
+    lost = standing(tried(0, "lost")).times()  # its run is gone: all of it is around, nothing is trained
+    assert lost is not None
+    assert (lost.training, lost.around) == (0, 30)
+    assert standing().times() is None
+
+
+def book_of(duplicates: int) -> Book:
+    """Six configurations, of which a less dropout is the better and the rate matters a little; and the worst again."""
+    found = []
+    for number in range(6 + duplicates):
+        place = min(number, 5)
+        noted = {"duplicate_of": 5} if number > 5 else {}
+        found.append(
+            optuna.trial.create_trial(
+                value=1 - place / 10 + 0.01 * (place % 2),
+                params={"dropout": place / 10, "rate": float(place % 2)},
+                distributions={"dropout": FloatDistribution(0, 0.5), "rate": FloatDistribution(0, 1)},
+                user_attrs=noted,
+            )
+        )
+    tries = [tried(number, "complete" if number < 6 else "duplicate", one.value) for number, one in enumerate(found)]
+    return Book("s", True, tuple(tries), {}, tuple(found))
+
+
+def test_a_configuration_that_was_asked_for_again_counts_once() -> None:
+    once, again = book_of(0), book_of(18)
+    assert set(importances(once)) == {"PED-ANOVA", "fANOVA"}
+    assert importances(again) == importances(once)
+    (edf,) = (kind.draw(optuna.visualization) for kind in _kinds(again, []) if kind.name == "edf")
+    # The worst is one of six; with its duplicates it would be 19 of 24.
+    assert edf.data[0].y[0] == pytest.approx(1 / 6)
+    assert len(again.study.trials) == 24
+
+
+# Real studies whose training is played
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_project(tmp_path_factory.mktemp("report") / "project")
+
+
+Play = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def play(root: Path) -> Play:
+    """Plays a study: play("name", ["complete", "failed"]) asks for one slot a state."""
+
+    def call(name: str, states: list[State], *overrides: str, reason: str = "") -> str:
+        config = load_config("tiny", [f"study.name={name}", "study.trials=100", *overrides], root)
+        tracker = Tracker("sqlite:///mlruns/mlflow.db", "mlruns/artifacts", name, root)
+        study = tracker.open_study({"objective": "best_val_accuracy"}, config.model_dump(mode="json"))
+        search = Search(root / "mlruns" / "optuna.db", config, DATA)
+        for slot, state in enumerate(states, start=1):
+            attempt = search.next_attempt(0)
+            assert attempt is not None
+            run_id = open_trial(tracker, attempt.spec, attempt.name, attempt.retry)
+            search.opened_run(attempt, run_id)
+            result = make_result([1.0, 1 / slot, 2.0][: 1 + slot % 3]) if state in ("complete", "pruned") else None
+            for record in result.history if result else ():
+                search.report(attempt.number, record)
+            objective = search.objective(result) if result else None
+            search.end(attempt.number, state, objective=objective, reason=reason if not result else "")
+            tracker.close_trial(run_id, state, result=result, reason=reason if not result else "")
+        search.close()
+        tracker.close_study(study, "complete", {})
+        return study
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def whole(root: Path, play: Play) -> str:
+    most: list[State] = ["complete"] * 6
+    return play("whole", [*most, "pruned", "failed", "complete", "complete"], "sampler=random", reason=EVIL)
+
+
+@pytest.fixture(scope="module")
+def page(root: Path, whole: str) -> str:
+    return report("whole", root).page.read_text(encoding="utf-8")
+
+
+def test_the_page_has_every_section_and_names_the_evaluators(page: str) -> None:
+    titles = re.findall(r"<h[123]>([^<]+)</h[123]>", page)
+    ours = ["Study whole", "Leaderboard", "The two poolings", "History", "What mattered", "PED-ANOVA", "fANOVA"]
+    ours += [
+        "Winners on the edge",
+        "Pruned",
+        "Not in good order",
+        "Where the time went",
+        "Optuna's own plots".replace("'", "&#39;"),
+    ]
+    optunas = ["Optimisation history", "Importance by PED-ANOVA", "Parallel coordinates", "Slices", "Contours"]
+    optunas += ["Intermediate values", "Timeline", "Distribution"]
+    assert [title.replace("'", "&#39;") for title in titles] == ours + optunas
+    assert "it does not answer which pooling is better" in page
+
+
+def test_the_page_holds_plotly_once_and_everything_else(page: str) -> None:
+    assert page.count("plotly.js v") == 1
+    own = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', own)
+    assert "cdn.plot.ly/plotly" not in own
+
+
+def test_what_is_markup_is_shown_as_text(page: str) -> None:
+    assert "<script>alert" not in page
+    assert '<td class="wide">&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;</td>' in page
+
+
+def test_the_study_has_page_plots_and_table(root: Path, whole: str, page: str) -> None:
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    assert "trials.csv" in {item.path for item in client.list_artifacts(whole)}
+    logged = {item.path.removeprefix("report/") for item in client.list_artifacts(whole, "report")}
+    names = [
+        "history",
+        "importances",
+        "parallel_coordinate",
+        "slices",
+        "contours",
+        "intermediate_values",
+        "timeline",
+        "edf",
+    ]
+    assert logged == {"report.html", *(f"{name}.png" for name in names)}
+    folder = root / "mlruns" / "reports" / "whole"
+    for name in names:
+        with Image.open(folder / f"{name}.png") as picture:
+            assert min(picture.size) > 300, name
+
+
+def test_the_table_has_a_row_a_trial_and_the_names_of_the_params(root: Path, whole: str, page: str) -> None:
+    with (root / "mlruns" / "reports" / "whole" / "trials.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    slots = [row for row in rows if row["name"]]
+    assert [row["name"] for row in slots] == [f"trial-{slot:04d}" for slot in range(1, 11)]
+    assert {"pooling", "pool_size", "filters_1", "dropout", "run_id", "value", "duration"} <= set(rows[0])
+    assert [row["state"] for row in slots].count("complete") == 8
+    assert [row["optuna_state"] for row in slots].count("PRUNED") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "states", "overrides", "missing", "present"),
+    [
+        ("none", [], (), "Leaderboard", "No trial is complete yet"),
+        ("failed", ["failed"], (), "The two poolings", "because it was played"),
+        ("one", ["complete"], (), "What mattered", "Parallel coordinates"),
+        ("same", ["complete"] * 2, ("space.pooling=max",), 'class="average"', "Slices"),
+    ],
+)
+def test_studies_of_which_there_is_little_to_say(
+    root: Path, play: Play, name: str, states: list[State], overrides: tuple[str, ...], missing: str, present: str
+) -> None:
+    play(name, states, *overrides, reason="because it was played")
+    text = report(name, root).page.read_text(encoding="utf-8")
+    own = re.sub(r"<(script|style).*?</\1>", "", text, flags=re.DOTALL)
+    assert missing not in own
+    assert present in own
+
+
+def test_a_book_knows_its_ranges(root: Path, play: Play) -> None:
+    play(
+        "ranges",
+        ["complete"],
+        "space.learning_rate={low: 0.001, high: 0.1, log: true}",
+        "space.dropout={low: 0, high: 0.5}",
+    )
+    ranges = read_book(root / "mlruns" / "optuna.db", "ranges").ranges
+    assert ranges == {"learning_rate": Range(0.001, 0.1, log=True), "dropout": Range(0, 0.5)}
+
+
+def test_a_study_that_is_not_there_is_refused(root: Path, whole: str) -> None:
+    with pytest.raises(StoreError, match="no study 'nowhere'"):
+        report("nowhere", root)
+
+
+def test_a_study_of_another_machine_or_a_broken_database_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="the database of a study"):
+        read_book(tmp_path / "optuna.db", "s")
+    with pytest.raises(StoreError, match="no study 'elsewhere'"):
+        read_book(root / "mlruns" / "optuna.db", "elsewhere")
+    (tmp_path / "broken.db").write_bytes(b"no database" * 100)
+    with pytest.raises(StoreError, match="cannot be read"):
+        read_book(tmp_path / "broken.db", "s")
+
+
+@pytest.mark.slow
+def test_a_name_set_by_hand_is_shown_as_text(root: Path, play: Play, whole: str) -> None:
+    """Names are checked where studies are made; not every hand goes that way."""
+    run = play("byhand", ["complete", "failed"], reason="because")
+    client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
+    client.set_tag(run, "poolstudy.state", "<script>state")
+    with sqlite3.connect(root / "mlruns" / "optuna.db") as database:
+        database.execute("update trial_user_attributes set value_json = '\"<script>reason\"' where key = 'reason'")
+        database.execute("update trial_params set param_name = '<script>param' where param_name = 'dropout'")
+    try:
+        text = report("byhand", root).page.read_text(encoding="utf-8")
+    finally:
+        with sqlite3.connect(root / "mlruns" / "optuna.db") as database:
+            database.execute("update trial_params set param_name = 'dropout' where param_name = '<script>param'")
+    for set_by_hand in ("state", "reason", "param"):
+        assert f"<script>{set_by_hand}" not in text
+        assert f"&lt;script&gt;{set_by_hand}" in text
+
+
+# In a browser
+
+DRAWN = """
+const figures = [...document.querySelectorAll(".plot .figure")];
+return figures.filter(one => one.querySelector(".main-svg")?.clientHeight > 50).length"""
+FIGURES = "return document.querySelectorAll('.plot .figure').length"
+SHOW = "document.querySelectorAll('.plot .figure')[arguments[0]].scrollIntoView()"
+INK = "return getComputedStyle(document.querySelector('.js-plotly-plot .xtick text')).fill"
+
+
+@pytest.mark.slow
+def test_two_hundred_trials_are_a_page_that_asks_no_network_light_and_dark(root: Path, play: Play) -> None:
+    play("many", ["complete", "pruned"] * 100, "space.dropout={low: 0.0, high: 0.9}")
+    done = report("many", root)
+    assert done.page.stat().st_size < 25e6
+    with chromium(390, 844) as browser:
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+        )
+        browser.get(done.page.as_uri())
+        assert browser.execute_script(DRAWN) == 0  # none is in view, none is drawn
+        assert browser.execute_script(FIGURES) == 8
+        for place in range(8):
+            browser.execute_script(SHOW, place)
+            WebDriverWait(browser, 60).until(lambda page: page.execute_script(DRAWN) > place)  # noqa: B023  # now
+        assert browser.execute_script(INK) == "rgb(228, 228, 224)"
+        assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+        assert uncaught(browser) == []
+        assert requested(browser) <= OFFLINE

@@ -1,0 +1,153 @@
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY, make_spec
+
+from poolstudy.execution.local import LocalEngine
+from poolstudy.spec.load import load_config
+from poolstudy.spec.records import Ended
+from poolstudy.study import measurement
+from poolstudy.study.cost import Timing
+from poolstudy.study.forecast import Measured, Past
+from poolstudy.study.startup_estimate import Outlook, Room, look_ahead, measure
+from poolstudy.trial import tasks
+
+ROOMY = Room(disk=10**12, memory=10**12)
+DATA = make_spec().data.model_copy(update={"image_shape": (28, 28, 1), "train_images": 1000})
+
+
+class Engine:
+    """Answers as an engine that was asked to measure: so many seconds an epoch, whatever the network."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self.networks: list[Any] = []
+
+    def call(self, task: Callable[[], Any], timeout: float | None = None) -> Measured:
+        self.timeout = timeout
+        if self.seconds is None:
+            raise ChildProcessError("its process was ended by SIGKILL")
+        self.networks = [spec.hyperparameters for spec in task.args[0]]  # type: ignore[attr-defined]  # a partial
+        timings = tuple(Timing(one, self.seconds) for one in self.networks)
+        return Measured(timings, start=0.0, worker=10**9, server=10**9)
+
+
+def looked(engine: Engine, *overrides: str, ended: tuple[Ended, ...] = (), runs: tuple[Any, ...] = ()) -> Outlook:
+    config = load_config("pooling", overrides, REPOSITORY)
+    tracker: Any = SimpleNamespace(runs=lambda _: runs)
+    anything: Any = engine
+    measured = None if ended else measure(config, DATA, Path("unused"), anything, "CPU:0")
+    return look_ahead(config, DATA, 2, ended, tracker, measured)
+
+
+def trial(slot: int) -> Ended:
+    network = make_spec().hyperparameters
+    return Ended(slot=slot, state="complete", objective=0.9, run_id=f"r{slot}", hyperparameters=network)
+
+
+def run(slot: int, train_seconds: float, images_per_second: float) -> Any:
+    metrics = {"train_seconds": train_seconds, "images_per_second": images_per_second}
+    return SimpleNamespace(run_id=f"r{slot}", metrics=metrics)
+
+
+def test_the_cheapest_and_the_dearest_network_are_measured_and_the_most_is_said() -> None:
+    engine = Engine(seconds=6)
+    outlook = looked(engine)
+    assert [one.title() for one in engine.networks] == [
+        "max 3x3 · 16-16 filters · dropout 0",
+        "max 2x2 · 64-64 filters · dropout 0",
+    ]
+    time, needs = outlook.lines(ROOMY)
+    # 20 trials of 10 epochs of 6 s and 2 s of drawing over two places, and half a trial more: 651 s.
+    assert time == "At most 11 min (20 trials of up to 10 epochs, 2 at a time)."
+    assert needs.startswith("Needs up to ")
+    assert "GB of memory (1000 GB free)." in needs
+    assert outlook.warnings(ROOMY) == []
+
+
+def test_what_trials_took_that_have_ended_is_what_counts() -> None:
+    engine = Engine(seconds=6)
+    # 1000 images at 500 a second are 2 s an epoch; 8 s are four of them.
+    outlook = looked(engine, ended=(trial(1), trial(2)), runs=(run(1, 8, 500), run(9, 1, 1)))
+    assert outlook.past == (Past(make_spec().hyperparameters, 4, 2.0),)
+    # 18 trials of 20 and 2 s over two places, and half a trial more.
+    assert outlook.lines(ROOMY)[0] == "At most 3 min 29 s (18 trials of up to 10 epochs, 2 at a time)."
+
+
+def test_a_study_that_is_done_says_nothing() -> None:
+    assert looked(Engine(seconds=6), "study.trials=1", ended=(trial(1),)).lines(ROOMY) == []
+
+
+def test_a_measurement_that_fails_leaves_the_time_open() -> None:
+    outlook = looked(Engine(seconds=None))
+    assert outlook.lines(ROOMY) == []
+    assert outlook.forecast().left() is None
+
+
+@pytest.mark.parametrize(("overrides", "seconds"), [((), 600), (("execution.trial_timeout=60",), 60)])
+def test_a_measurement_has_the_time_of_a_trial_and_never_for_ever(overrides: tuple[str, ...], seconds: float) -> None:
+    engine = Engine(seconds=6)
+    looked(engine, *overrides)
+    assert engine.timeout == seconds
+
+
+def hang(*_: object) -> None:
+    time.sleep(60)
+
+
+def test_a_measurement_that_hangs_does_not_hold_up_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measurement, "measure_networks", hang)  # a driver may
+    config = load_config("pooling", ["execution.trial_timeout=1"], REPOSITORY)
+    with contextlib.closing(LocalEngine(tasks.run_task, [], tmp_path / "log", 1)) as engine:
+        began = time.monotonic()
+        assert measure(config, DATA, tmp_path, engine, "CPU:0") is None
+        assert time.monotonic() - began < 30
+
+
+def test_a_budget_beyond_the_space_is_the_space() -> None:
+    outlook = looked(Engine(6), "space.filters=[16,16]", "space.dropout=0.1", "study.trials=50")
+    assert outlook.asked.trials == 4  # two poolings, two windows
+
+
+def test_a_space_of_one_configuration_is_one_trial() -> None:
+    one = ("space.pooling=max", "space.pool_size=2", "space.filters=[16,16]", "space.dropout=0.1")
+    engine = Engine(seconds=6)
+    outlook = looked(engine, *one)
+    assert len(engine.networks) == 1
+    assert outlook.lines(ROOMY)[0] == "At most 1 min 2 s (1 trial of up to 10 epochs, 1 at a time)."
+
+
+def test_pictures_that_are_not_drawn_take_no_time() -> None:
+    outlook = looked(Engine(seconds=0.2), "study.trials=2", "tracking.figures.of=[]")
+    # Two trials of 2 s over two places, and half a trial more.
+    assert outlook.lines(ROOMY)[0] == "At most 3 s (2 trials of up to 10 epochs, 2 at a time)."
+
+
+def test_too_little_room_is_a_warning_that_says_what_to_do() -> None:
+    disk, memory = looked(Engine(6)).warnings(Room(disk=10**6, memory=2 * 10**9))
+    assert disk.startswith("Warning, too little disk: mlruns/ has 1 MB left, the study needs up to ")
+    assert disk.endswith("; make room.")
+    assert "start fewer workers (execution.workers)." in memory
+
+
+def test_the_room_of_a_folder_is_some(tmp_path: Path) -> None:
+    room = Room.of(tmp_path)
+    assert room.disk > 0
+    assert room.memory > 0
+
+
+def test_where_networks_differ_the_space_on_average_is_said_too() -> None:
+    class Steep(Engine):
+        def call(self, task: Callable[[], Any], timeout: float | None = None) -> Measured:
+            measured = super().call(task, timeout)
+            cheap, dear = (one.network for one in measured.timings)
+            return Measured((Timing(cheap, 1), Timing(dear, 60)), 0.0, 1, 1)
+
+    lines = looked(Steep(0)).lines(ROOMY)
+    assert lines[1].startswith("If the networks cost what the space's do on average, ")
+    assert max(map(len, lines)) <= 80
