@@ -41,14 +41,14 @@ def main() -> None:
         print(f"{name:8} {statistics.median(taken):8.2f} {min(taken):7.2f} {max(taken):7.2f}")
 
 
-def seconds(drawing: tasks.Drawing) -> float:
+def seconds(drawing: tasks.DrawTask) -> float:
     """Draws in this process, a new one; its CPU seconds since it began, and those of what it started."""
     tasks.run_task(drawing, lambda _: False)
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def _trained(engine: LocalEngine, folder: Path, root: Path, filters: tuple[int, ...]) -> tasks.Drawing:
+def _trained(engine: LocalEngine, folder: Path, root: Path, filters: tuple[int, ...]) -> tasks.DrawTask:
     """A trained network, ready to be drawn."""
     config = load_config("pooling", ["data.train_limit=2000", "training.epochs=2"], root)
     data = load_search_data(config.data, root)
@@ -58,9 +58,9 @@ def _trained(engine: LocalEngine, folder: Path, root: Path, filters: tuple[int, 
         study="figures", slot=1, seed=1, hyperparameters=network, training=config.training, data=data.identity
     )
     (trial / "files").mkdir(parents=True)
-    task = tasks.Training(spec, saved, trial, "CPU:0", 1, {})
+    task = tasks.TrainTask(spec, saved, trial, "CPU:0", 1, {})
     engine.call(functools.partial(tasks.run_task, task, _go_on))
-    return tasks.Drawing(spec, saved, trial, FigureSettings())
+    return tasks.DrawTask(spec, saved, trial, FigureSettings())
 
 
 def _go_on(_: object) -> bool:

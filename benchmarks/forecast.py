@@ -16,9 +16,9 @@ from benchmarks.cases import ROOT
 from benchmarks.studies import Study, read
 from poolstudy.spec.load import load_config
 from poolstudy.spec.records import EpochRecord
-from poolstudy.study.cost import Offer, Sizes
-from poolstudy.study.forecast import Asked, Forecast
-from poolstudy.study.startup_estimate import offer_of
+from poolstudy.study.cost import CandidateNetworks, Sizes
+from poolstudy.study.forecast import Forecast, Workload
+from poolstudy.study.startup_estimate import candidates_of
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, default=ROOT, help="the project's folder (%(default)s)")
     options = parser.parse_args(arguments)
     study = read(options.root, options.study)
-    offer = offer_of(load_config(options.experiment or options.study, [], ROOT))
+    offer = candidates_of(load_config(options.experiment or options.study, [], ROOT))
     print(f"{study.name}: {study.seconds:.0f} s; places: {study.places}")
     for one in told_again(study, offer):
         error = one.total / study.seconds - 1
@@ -48,12 +48,14 @@ class Said:
         return self.at + self.left
 
 
-def told_again(study: Study, offer: Offer) -> Iterator[Said]:
+def told_again(study: Study, offer: CandidateNetworks) -> Iterator[Said]:
     """What was said at the end of each trial that counts."""
     spec = study.trials[0].spec
     trials = sum(one.counts for one in study.trials)
     sizes = Sizes.of(spec.data, spec.training.dense_units)
-    forecast = Forecast(Asked(trials, spec.training.epochs, study.places, offer, sizes), (), start=0, clock=lambda: now)
+    forecast = Forecast(
+        Workload(trials, spec.training.epochs, study.places, offer, sizes), (), start=0, clock=lambda: now
+    )
     begin, done, now = study.trials[0].asked, 0, 0.0
     for at, key, record in _events(study):
         trial, now = study.trials[key], at - begin

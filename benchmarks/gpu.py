@@ -29,7 +29,7 @@ from poolstudy.execution import EpochEnded, Failed, Finished, Lost
 from poolstudy.execution.devices import Found, cores, find_gpus
 from poolstudy.execution.gpu import nvidia
 from poolstudy.execution.local import LocalEngine
-from poolstudy.execution.placement import Place, best_crowd, note_measured, places
+from poolstudy.execution.placement import Placement, best_sharing, note_measured, placements
 from poolstudy.spec.config import ExecutionSection
 from poolstudy.spec.load import find_root, load_config
 from poolstudy.spec.records import Device, EpochRecord, TrainingSettings, TrialSpec
@@ -172,7 +172,7 @@ class Bench:
         free = {self._device.name: card.free} if card else {}
         gpus = [self._device] if self._device.is_gpu else []
         settings = ExecutionSection(workers=workers)
-        free_places = places(settings, gpus, cores(), workers, free)
+        free_places = placements(settings, gpus, cores(), workers, free)
         specs = [self._spec(1 if workers == 1 else slot, deterministic) for slot in range(1, 2 * workers + 1)]
         with self._watching(row):
             self._train(row, specs, free_places, seconds)
@@ -181,16 +181,16 @@ class Bench:
             row.note = f"{row.note}; more workers than the {cores()} cores".removeprefix("; ")
         return row
 
-    def _train(self, row: Row, specs: list[TrialSpec], free: list[Place], seconds: float) -> None:
+    def _train(self, row: Row, specs: list[TrialSpec], free: list[Placement], seconds: float) -> None:
         began, ended = time.monotonic(), 0
         history: dict[int, list[EpochRecord]] = {}
-        taken: dict[int, Place] = {}
+        taken: dict[int, Placement] = {}
         waiting = list(enumerate(specs))
         while (waiting or taken) and not row.note:
             while waiting and free:
                 number, spec = waiting.pop(0)
                 taken[number], history[number] = free.pop(0), []
-                self._start(number, spec, taken[number], f"{row.name} {taken[number].lane}")
+                self._start(number, spec, taken[number], f"{row.name} {taken[number].reuse_key}")
             if time.monotonic() - began > seconds:
                 row.note = f"stopped after {seconds:.0f} s"
             for event in self._engine.events(timeout=0.2):
@@ -212,10 +212,10 @@ class Bench:
         for number in taken:
             self._engine.stop(("bench", number))
 
-    def _start(self, number: int, spec: TrialSpec, place: Place, lane: str) -> None:
-        folder = self._folder / f"{lane}-{number}".replace(" ", "-").replace("/", "-")
-        task = tasks.Training(spec, self._saved, folder, place.device.name, 1, {}, place.memory_mb)
-        self._engine.start(("bench", number), task, lane=lane)
+    def _start(self, number: int, spec: TrialSpec, placement: Placement, reuse_key: str) -> None:
+        folder = self._folder / f"{reuse_key}-{number}".replace(" ", "-").replace("/", "-")
+        task = tasks.TrainTask(spec, self._saved, folder, placement.device.name, 1, {}, placement.memory_mb)
+        self._engine.start(("bench", number), task, reuse_key=reuse_key)
 
     def _spec(self, seed: int, deterministic: bool) -> TrialSpec:
         epochs = self._options.epochs
@@ -333,7 +333,7 @@ def _notes(rows: list[Row]) -> Iterator[str]:
 def _keep_best(rows: list[Row], device: Device, root: Path, console: Console) -> None:
     rates = {row.workers: row.rate for row in rows if row.name.endswith(_HERE) and row.rate}
     if rates:
-        best = best_crowd(rates)
+        best = best_sharing(rates)
         note_measured(root / "mlruns" / "cache", device.description, best)
         console.print(f"Best: {best} at once. execution.workers_per_gpu=auto takes it from now on, on such a card.")
 

@@ -28,10 +28,10 @@ from benchmarks.cases import ROOT
 from benchmarks.machine import machine
 from poolstudy.execution import EpochEnded, Event, Finished, Key, devices
 from poolstudy.spec.load import load_config
-from poolstudy.spec.records import EpochRecord, TrialResult, best_epoch, seed_of
+from poolstudy.spec.records import EpochRecord, TrialResult, best_epoch, draw_seed
 from poolstudy.study import run_study
 from poolstudy.system import gc_tuning
-from poolstudy.trial.tasks import Training
+from poolstudy.trial.tasks import TrainTask
 
 _EPOCHS = 3
 _EVERY = 100  # trials between two notes
@@ -51,7 +51,7 @@ class PlayedEngine:
 
     def __init__(self, *_: object) -> None:
         self.log = Path(os.devnull)
-        self._tasks: dict[Key, Training] = {}
+        self._tasks: dict[Key, TrainTask] = {}
         self._history: dict[Key, list[EpochRecord]] = {}
         self._stopped: set[Key] = set()
         self.ended = 0
@@ -64,7 +64,7 @@ class PlayedEngine:
     def call_each(self, functions: Sequence[Callable[[], Any]], timeout: float | None = None) -> list[Any]:
         return [self.call(one, timeout) for one in functions]
 
-    def start(self, key: Key, task: Training, timeout: float | None = None, lane: str = "") -> None:  # noqa: ARG002
+    def start(self, key: Key, task: TrainTask, timeout: float | None = None, reuse_key: str = "") -> None:  # noqa: ARG002
         if not CLOCK.notes:
             CLOCK.note(0)
         self._tasks[key], self._history[key] = task, []
@@ -82,7 +82,7 @@ class PlayedEngine:
             event = self._next(key, task)
         yield event
 
-    def _next(self, key: Key, task: Training) -> Event:
+    def _next(self, key: Key, task: TrainTask) -> Event:
         history = self._history[key]
         if len(history) == task.spec.training.epochs or key in self._stopped:
             result = _result(task, history, pruned=key in self._stopped)
@@ -109,14 +109,14 @@ class PlayedEngine:
         self._tasks.clear()
 
 
-def _epoch(task: Training, epoch: int) -> EpochRecord:
-    noise = seed_of(task.spec.seed, epoch) / 2**31
+def _epoch(task: TrainTask, epoch: int) -> EpochRecord:
+    noise = draw_seed(task.spec.seed, epoch) / 2**31
     network = task.spec.hyperparameters
     value = 0.8 + 0.0005 * sum(network.filters) - 0.05 * network.dropout + 0.01 * epoch + 0.01 * noise
     return EpochRecord(epoch=epoch, loss=1 - value, accuracy=value, val_loss=1 - value, val_accuracy=value, seconds=9)
 
 
-def _result(task: Training, history: list[EpochRecord], *, pruned: bool) -> TrialResult:
+def _result(task: TrainTask, history: list[EpochRecord], *, pruned: bool) -> TrialResult:
     result = TrialResult(
         history=tuple(history),
         best_epoch=best_epoch(tuple(history)),

@@ -50,9 +50,9 @@ def _fit(model: Any, data: Any) -> Callable[[int], object]:
 
 
 def _ours(model: Any, data: Any, *, keras_adam: bool = False) -> Callable[[int], object]:
-    from poolstudy.training.epochs import Epochs
+    from poolstudy.training.epochs import EpochRunner
 
-    epochs = Epochs(model, data, batch_size=BATCH, learning_rate=0.001, seed=1, whole=False)
+    epochs = EpochRunner(model, data, batch_size=BATCH, learning_rate=0.001, seed=1, whole=False)
     if keras_adam:
         model.optimizer.build(model.trainable_variables)
         epochs._adam = _KerasAdam(model)  # type: ignore[assignment]

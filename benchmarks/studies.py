@@ -11,7 +11,7 @@ from poolstudy.search.attempts import late_runs, run_of
 from poolstudy.search.storage import storage_of
 from poolstudy.spec.records import EpochRecord, TrialSpec
 from poolstudy.tracking.queries import latest_study
-from poolstudy.tracking.run import FoundRun, search
+from poolstudy.tracking.run import StoredRun, search
 from poolstudy.tracking.store import opened
 
 
@@ -76,7 +76,7 @@ def read(root: Path, name: str) -> Study:
     uri = f"sqlite:///{(root / 'mlruns' / 'mlflow.db').resolve()}"
     client = opened(uri)
     (own,) = (run for run in search(client, [latest_study(uri, name)], "tags.`poolstudy.kind` = 'study'"))
-    study = FoundRun.of(client, own)
+    study = StoredRun.of(client, own)
     runs = {run.run_id: run for run in study.trials()}
     book = optuna.load_study(study_name=name, storage=storage_of(root / "mlruns" / "optuna.db"))
     late = late_runs(book.user_attrs)
@@ -85,7 +85,7 @@ def read(root: Path, name: str) -> Study:
     return Study(name, study.params["pruner"], tuple(sorted(told, key=lambda one: one.asked)))
 
 
-def _told(run: FoundRun, trial: optuna.trial.FrozenTrial) -> Told:
+def _told(run: StoredRun, trial: optuna.trial.FrozenTrial) -> Told:
     assert trial.state != TrialState.RUNNING
     assert trial.datetime_start is not None
     assert trial.datetime_complete is not None

@@ -75,7 +75,7 @@ def images_of(root: Path, run: Run) -> list[str]:
     return sorted(name.split("+step+")[0].replace("~", "/") for name in names if name.endswith(".webp"))
 
 
-def check_books(root: Path, study: str = "tiny", uri: str = "") -> None:
+def check_agreement(root: Path, study: str = "tiny", uri: str = "") -> None:
     """Optuna's attempts and MLflow's runs agree one to one, as the ledger says."""
     assert list(disagreements(root, study, uri)) == []
 

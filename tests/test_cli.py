@@ -13,8 +13,8 @@ from rich.console import Console
 
 from poolstudy.cli import _parsed, _print_outcome, _say, main
 from poolstudy.spec.load import load_config
-from poolstudy.spec.records import Ended
-from poolstudy.study.run_study import Outcome, _best_run
+from poolstudy.spec.records import CountedTrial
+from poolstudy.study.run_study import StudyOutcome, _best_run
 
 ONE, TWO = "1" * 32, "2" * 32
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "pydantic", "hydra", "numpy", "rich")
@@ -82,10 +82,12 @@ def test_the_best_run_is_a_complete_trials(
 ) -> None:
     network = make_spec().hyperparameters
     trials = [
-        Ended(slot=slot, state=state, objective=value, run_id=run_id, hyperparameters=network)
+        CountedTrial(slot=slot, state=state, objective=value, run_id=run_id, hyperparameters=network)
         for slot, (state, value, run_id) in enumerate(ended, start=1)
     ]
-    outcome = Outcome(len(trials), trials, _best_run(trials), exhausted=False, interrupted=None, dashboard="http://x")
+    outcome = StudyOutcome(
+        len(trials), trials, _best_run(trials), exhausted=False, interrupted=None, dashboard="http://x"
+    )
     assert outcome.best_run == best
     file = io.StringIO()
     _print_outcome(Console(file=file, width=80), load_config("tiny", [], project), outcome)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, Command
 
-from poolstudy.reproduce.verdict import Claim
+from poolstudy.reproduce.verdict import RunRecord
 from poolstudy.spec.load import load_config
 
 EXPERIMENTS = sorted(path.parent.name for path in (REPOSITORY / "experiments").glob("*/experiment.yaml"))
@@ -22,7 +22,7 @@ def test_every_experiment_can_be_run_and_is_described(name: str) -> None:
 
 @pytest.mark.parametrize("path", FROZEN, ids=lambda path: path.parent.name)
 def test_every_frozen_run_is_whole(path: Path) -> None:
-    claim = Claim.unsealed(path.read_text(), path.name)
+    claim = RunRecord.from_json(path.read_text(), path.name)
     assert claim.spec.study == path.parent.name
     assert claim.reached.stop_reason in ("epochs", "early_stopping")
 

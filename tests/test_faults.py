@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from books import check_books, damaged_databases, reached, runs, trials
+from books import check_agreement, damaged_databases, reached, runs, trials
 from conftest import Command, clean_environment, make_project, start, wait_for
 from damage import copied, deleting
 
@@ -99,7 +99,7 @@ def test_a_server_that_is_stopped_three_times_changes_nothing(
     again = poolstudy(project, "run", "tiny", *at_server, f"study.trials={len(reached(project, server.uri)) + 1}")
     assert (again.returncode, again.stderr) == (0, "")
     assert "Best run: " in again.stdout
-    check_books(project, uri=server.uri)
+    check_agreement(project, uri=server.uri)
     there = reached(project, server.uri)
     undisturbed = make_project(tmp_path / "undisturbed")
     said = poolstudy(undisturbed, "run", "tiny", *settings, f"study.trials={len(there)}")
@@ -123,7 +123,7 @@ def test_a_server_that_stays_away_stops_the_study_and_it_goes_on_later(
     assert last.returncode == 0, last.stderr
     states = Counter(run.data.tags["poolstudy.state"] for run in runs(project, uri=server.uri))
     assert (states["complete"], states["interrupted"]) == (2, 1)
-    check_books(project, uri=server.uri)
+    check_agreement(project, uri=server.uri)
 
 
 def test_ctrl_c_ends_a_study_in_good_order_while_the_server_is_away(project: Path, server: Server) -> None:
@@ -162,7 +162,7 @@ def check_nothing_is_lost(root: Path, poolstudy: Command, count: int) -> None:
     assert again.returncode == 0, again.stderr
     assert done <= {trial.number for trial in trials(root) if trial.state.name == "COMPLETE"}
     assert states(root).count("complete") == count
-    check_books(root)
+    check_agreement(root)
 
 
 def test_a_disk_that_fills_stops_the_study_and_loses_nothing(project: Path, poolstudy: Command) -> None:
@@ -186,7 +186,7 @@ def test_a_disk_that_is_full_from_the_start_is_told_in_one_line(project: Path, p
         subprocess.run(["mount", "-o", "remount,size=100m", project / "mlruns"], check=True)
         again = poolstudy(project, "run", "tiny", "study.trials=1", *ONE)
         assert again.returncode == 0, again.stderr
-        check_books(project)
+        check_agreement(project)
 
 
 def test_artifacts_that_become_read_only_stop_the_study(project: Path, poolstudy: Command) -> None:
@@ -216,7 +216,7 @@ def test_artifacts_that_are_deleted_are_missed_and_the_study_goes_on(project: Pa
         _, err = study.communicate(timeout=180)
     assert (study.returncode, err) == (0, "")
     assert states(project) == ["complete"] * 3
-    check_books(project)
+    check_agreement(project)
 
 
 # Databases that another program holds
@@ -242,7 +242,7 @@ def test_a_database_that_is_held_for_a_moment_only_delays(project: Path, name: s
         _, err = study.communicate(timeout=180)
     assert (study.returncode, err) == (0, "")
     assert states(project) == ["complete"] * 2
-    check_books(project)
+    check_agreement(project)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_a_signal_while_all_is_imported_ends_it_and_leaves_nothing_open(
     assert "Traceback" not in err
     said = poolstudy(project, "run", "tiny", "study.trials=1", *ONE)
     assert said.returncode == 0, said.stderr
-    check_books(project)
+    check_agreement(project)
 
 
 def test_a_second_signal_ends_at_once_and_the_next_start_delivers(project: Path, poolstudy: Command) -> None:

@@ -8,7 +8,7 @@ from damage import examined
 
 from poolstudy.checks.machine import storage
 from poolstudy.errors import StoreError
-from poolstudy.search import Search, read_books
+from poolstudy.search import Search, read_histories
 from poolstudy.spec.config import StudyConfig
 from poolstudy.spec.load import load_config
 from poolstudy.tracking import Tracker, find_run
@@ -48,7 +48,7 @@ def test_a_folder_that_mlflow_would_take_for_another_is_refused(tmp_path: Path, 
     root = tmp_path / name
     config, search = opened(root)
     assert search.next_attempt(0)
-    assert read_books(root / "mlruns" / "optuna.db").keys() == {"tiny"}
+    assert read_histories(root / "mlruns" / "optuna.db").keys() == {"tiny"}
     refused = f"MLflow cannot use {root}/mlruns/mlflow.db; expected a path without ? or %41"
     with pytest.raises(StoreError) as caught:
         Tracker(config.tracking.uri, config.tracking.artifacts, "tiny", root)
@@ -57,5 +57,5 @@ def test_a_folder_that_mlflow_would_take_for_another_is_refused(tmp_path: Path, 
         examined(root)
     assert str(caught.value).startswith(refused)
     found = storage.tracking_store(config.tracking.uri, root)
-    assert (found.mark, found.found.startswith(refused)) == ("lacks", True)
+    assert (found.mark, found.found.startswith(refused)) == ("error", True)
     assert [path.name for path in tmp_path.iterdir()] == [name]

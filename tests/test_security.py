@@ -22,10 +22,10 @@ from poolstudy.errors import ConfigurationError, DataError, StoreError, without_
 from poolstudy.network.weights import saved_weights
 from poolstudy.reports.run import show_run
 from poolstudy.reports.runs.reading import _arrays
-from poolstudy.reproduce.reproduction import Outcome, print_outcome, reproduce
-from poolstudy.reproduce.verdict import Claim, Reached, differences, judge, not_deterministic
+from poolstudy.reproduce.reproduction import Reproduction, print_outcome, reproduce
+from poolstudy.reproduce.verdict import RunRecord, TrialOutcome, differences, judge, not_deterministic
 from poolstudy.spec.load import load_config
-from poolstudy.tracking import Tracker, find_run, readable
+from poolstudy.tracking import Tracker, find_run, reading_mlflow
 from poolstudy.tracking.server import _settings
 
 PACKAGE = Path(__file__).parents[1] / "src" / "poolstudy"
@@ -205,14 +205,14 @@ def stranger(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_files_are_had_by_the_contracts_names_only_into_their_folder(stranger: str, tmp_path: Path) -> None:
     run = find_run(stranger, RUN[:8])
-    with pytest.raises(StoreError, match="Invalid path"), readable(stranger):
+    with pytest.raises(StoreError, match="Invalid path"), reading_mlflow(stranger):
         assert run.files
     folder = tmp_path / "deep" / "folder"
     folder.mkdir(parents=True)
     for name in ("../../x", "/etc/passwd", "..\\y", "spec.json/../../x"):
         with pytest.raises(ValueError, match="no file of a run"):
             run.read(name, folder)  # type: ignore[arg-type]
-    with pytest.raises(StoreError), readable(stranger):
+    with pytest.raises(StoreError), reading_mlflow(stranger):
         run.read("spec.json", folder)
     assert {path.name for path in tmp_path.rglob("*")} == {"deep", "folder"}
 
@@ -313,23 +313,23 @@ def test_a_model_that_would_run_code_is_read_and_nothing_of_it_runs(tmp_path: Pa
 
 def test_a_frozen_claim_of_a_stranger_sends_nothing_to_the_terminal(project: Path) -> None:
     spec = make_spec()
-    reached = Reached(failure="\x1b[2J")
+    reached = TrialOutcome(failure="\x1b[2J")
     source = {"format": "digits", "name": "digits", "image_shape": (8, 8, 1), "class_names": ("0", "1")}
     environment = {"threads": 1, "device": "GPU\x1b[31m", "machine": "\x1b[2J"}
-    claim = Claim.model_validate(
+    claim = RunRecord.model_validate(
         {"run_id": RUN, "name": "\x1b[31mred", "spec": spec, "reached": reached, "source": source}
         | {"environment": environment}
     )
-    (project / "best.json").write_text(claim.sealed())
+    (project / "best.json").write_text(claim.to_json())
     out = io.StringIO()
     console = Console(file=out, width=200)
     # scikit-learn's digits have ten classes: it is refused before anything is trained, but its name has been said.
     with pytest.raises(DataError):
         reproduce("best.json", project, console)
     verdict = judge(
-        reached, Reached(), differences(environment, {"machine": "x"}), not_deterministic(spec, ("GPU\x1b",))
+        reached, TrialOutcome(), differences(environment, {"machine": "x"}), not_deterministic(spec, ("GPU\x1b",))
     )
-    print_outcome(Outcome(verdict, claim, Reached(), RUN), console)
+    print_outcome(Reproduction(verdict, claim, TrialOutcome(), RUN), console)
     said = out.getvalue()
     assert "Reproducing \\x1b[31mred of study s" in said
     assert "the failure: none, was \\x1b[2J" in said

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from poolstudy.errors import PoolstudyError, SurroundingsError, printable
+from poolstudy.errors import MachineError, PoolstudyError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from poolstudy.spec.config import StudyConfig
-    from poolstudy.study.run_study import Outcome
+    from poolstudy.study.run_study import StudyOutcome
 
 _CHECKED = "pooling"
 _RUN_HELP = "a run's ID, its first 4 or more digits, or `best` of the latest study"
@@ -157,7 +157,7 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_outcome(console: "Console", config: "StudyConfig", outcome: "Outcome") -> None:
+def _print_outcome(console: "Console", config: "StudyConfig", outcome: "StudyOutcome") -> None:
     from poolstudy.terminal.display import leaderboard
 
     console.print(leaderboard(outcome.best, config.study.objective.metric))
@@ -219,7 +219,7 @@ def _check(options: argparse.Namespace) -> int:
         options.experiment, options.overrides = _CHECKED, [options.experiment, *options.overrides]
     root = find_root(Path.cwd())
     config = load_config(options.experiment, options.overrides, root)
-    return 0 if check_machine(config, root, stdout_console()) else SurroundingsError.exit_code
+    return 0 if check_machine(config, root, stdout_console()) else MachineError.exit_code
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -75,7 +75,7 @@ class StudyStopped(PoolstudyError):
     exit_code = 1
 
 
-class ClaimBroken(PoolstudyError):
+class RecordTampered(PoolstudyError):
     exit_code = 1
 
 
@@ -91,31 +91,31 @@ class RunNotFound(PoolstudyError):
     exit_code = 2
 
 
-class SurroundingsError(PoolstudyError):
+class MachineError(PoolstudyError):
     pass
 
 
-class DataError(SurroundingsError):
+class DataError(MachineError):
     pass
 
 
-class StoreError(SurroundingsError):
+class StoreError(MachineError):
     pass
 
 
-class DeviceError(SurroundingsError):
+class DeviceError(MachineError):
     pass
 
 
-class ProgramMissing(SurroundingsError):
+class ProgramMissing(MachineError):
     pass
 
 
-class StudyBusy(SurroundingsError):
+class StudyBusy(MachineError):
     pass
 
 
-class TrialLost(SurroundingsError):
+class TrialLost(MachineError):
     pass
 
 

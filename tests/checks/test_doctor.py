@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from books import check_books, runs, store, trials
+from books import check_agreement, runs, store, trials
 from conftest import (
     Command,
     clean_environment,
@@ -68,8 +68,8 @@ from rich.console import Console
 from test_faults import Server
 
 from poolstudy.checks.doctor import _Doctor
-from poolstudy.checks.doctor.case import Ward
-from poolstudy.checks.doctor.trouble import Cure, Trouble, wrong
+from poolstudy.checks.doctor.issue import Fix, Issue, wrong
+from poolstudy.checks.doctor.study_state import Project
 from poolstudy.search import Search
 from poolstudy.spec.config import StudyConfig
 from poolstudy.spec.load import load_config
@@ -108,7 +108,7 @@ def test_a_project_without_a_study_is_healthy(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("breaks", "found", "cure"),
+    ("breaks", "found", "fix"),
     [
         (run_is_open, "trial-0001 is complete in Optuna; run ID is RUNNING", "settles what is left open"),
         (wrong_status, "run ID is FAILED, complete", "gives run ID the state complete"),
@@ -130,7 +130,7 @@ def test_a_project_without_a_study_is_healthy(project: Path) -> None:
     ],
 )
 def test_what_can_be_mended_is_named_and_mended(
-    study: Path, breaks: Callable[[Path, Run], None], found: str, cure: str
+    study: Path, breaks: Callable[[Path, Run], None], found: str, fix: str
 ) -> None:
     good = runs(study)[GOOD]
     breaks(study, good)
@@ -139,7 +139,7 @@ def test_what_can_be_mended_is_named_and_mended(
     assert not healthy
     assert found.replace("ID", good.info.run_id) in said
     assert "; doctor --fix " in said
-    assert cure.replace("ID", good.info.run_id) in said
+    assert fix.replace("ID", good.info.run_id) in said
     assert said.count("\n") == 2, said  # one line, and the sum
     assert content(study) == damaged
     healthy, said = examined(study, fix=True)
@@ -147,7 +147,7 @@ def test_what_can_be_mended_is_named_and_mended(
     before, after = said.index("Now doctor --fix"), said.index("✓ mended")
     assert before < after
     assert examined(study) == (True, "1 study: nothing disagrees\n")
-    check_books(study)
+    check_agreement(study)
     mended = content(study)
     assert examined(study, fix=True)[0]
     assert content(study) == mended
@@ -168,7 +168,7 @@ def test_an_attempt_that_is_left_open_is_closed_in_both_books(study: Path) -> No
     assert [trial.state.name for trial in trials(study)] == ["COMPLETE", "PRUNED", "FAIL"]
     assert trials(study)[FAILED].user_attrs["state"] == "interrupted"
     assert runs(study)[FAILED].info.run_id == run.info.run_id
-    check_books(study)
+    check_agreement(study)
 
 
 def test_an_attempt_that_never_had_a_run_gets_one(study: Path) -> None:
@@ -182,7 +182,7 @@ def test_an_attempt_that_never_had_a_run_gets_one(study: Path) -> None:
     MlflowClient(store(study)).delete_run(run.info.run_id)
     assert examined(study, fix=True)[0]
     assert [one.data.tags["poolstudy.state"] for one in runs(study)] == ["complete", "pruned", "interrupted"]
-    check_books(study)
+    check_agreement(study)
 
 
 def test_what_waits_to_be_delivered_is_noted_and_left_to_the_next_start(study: Path) -> None:
@@ -324,11 +324,11 @@ def test_cached_images_that_were_changed_are_written_anew(study: Path) -> None:
 # Mending itself
 
 
-def treated(project: Path, look: Callable[[], Iterator[Trouble]]) -> int:
+def treated(project: Path, look: Callable[[], Iterator[Issue]]) -> int:
     """How many disagreements remain after mending."""
-    ward = Ward(project, store(project), project / "mlruns" / "artifacts")
+    ward = Project(project, store(project), project / "mlruns" / "artifacts")
     doctor = _Doctor(ward, Console(file=io.StringIO()), fix=True)
-    doctor.treat(look)
+    doctor.check_and_fix(look)
     return doctor.remaining
 
 
@@ -339,16 +339,16 @@ def test_what_cannot_be_mended_is_tried_once(project: Path) -> None:
         tries.append("once")
         raise sqlite3.OperationalError("database is locked")
 
-    assert treated(project, lambda: iter([wrong("study", "it is held", Cure("mends it", fail))])) == 1
+    assert treated(project, lambda: iter([wrong("study", "it is held", Fix("mends it", fail))])) == 1
     assert tries == ["once"]
 
 
 def test_what_is_mended_in_the_last_round_does_not_remain(project: Path) -> None:
     left = ["first", "second", "third", "last"]
 
-    def look() -> Iterator[Trouble]:
+    def look() -> Iterator[Issue]:
         if left:  # each shows the next
-            yield wrong("study", f"the {left[0]} is amiss", Cure(f"mends the {left[0]}", lambda: left.pop(0)))
+            yield wrong("study", f"the {left[0]} is amiss", Fix(f"mends the {left[0]}", lambda: left.pop(0)))
 
     assert treated(project, look) == 0
 
@@ -389,7 +389,7 @@ def killed(project: Path, config: StudyConfig, root: Path, *, notes: bool = True
     """A study that was killed at its first trial: its own run, and the trial's."""
     search = Search(project / "mlruns" / "optuna.db", config, make_identity())
     tracker = Tracker(config.tracking.uri, "artifacts", "tiny", root)
-    tracker.book = search.book
+    tracker.study_uid = search.study_uid
     own, attempt = tracker.open_study({}, config.recorded()), search.next_attempt(0)
     assert attempt
     run_id = open_trial(tracker, attempt.spec, attempt.name, 0)
@@ -489,7 +489,7 @@ def test_a_study_that_was_mended_goes_on(study: Path, poolstudy: Command) -> Non
     assert said.returncode == 1  # the last trial fails by its nature
     states = [run.data.tags["poolstudy.state"] for run in runs(study)]
     assert states == ["complete", "pruned", "interrupted", "failed"]
-    check_books(study)
+    check_agreement(study)
     assert poolstudy(study, "doctor").returncode == 0
 
 
@@ -503,5 +503,5 @@ def test_a_study_that_was_killed_is_settled_without_starting_it(project: Path, p
     assert not [trial for trial in trials(project) if trial.state.name in ("RUNNING", "WAITING")]
     again = poolstudy(project, "run", "tiny")
     assert again.returncode == 0, again.stderr
-    check_books(project)
+    check_agreement(project)
     assert poolstudy(project, "doctor").returncode == 0

@@ -96,23 +96,23 @@ def test_packages_are_held_against_what_the_installed_package_asks_for(
     (info / "METADATA").write_text("\n".join(lines) + "\n")
     monkeypatch.syspath_prepend(tmp_path)
     found = list(software.packages("asking"))
-    assert [finding.mark for finding in found] == ["lacks", "lacks", "ok"]
+    assert [finding.mark for finding in found] == ["error", "error", "ok"]
     assert re.fullmatch(r"packaging [\d.]+; expected <1", found[0].found)
     assert found[1].found == "no no-such-package; expected >=3"
     assert re.fullmatch(r"rich [\d.]+", found[2].found)
     assert found[1].remedy == "run: make setup"
     (unknown,) = software.packages("never-installed")
-    assert unknown.mark == "look"
+    assert unknown.mark == "warning"
 
 
 def test_a_program_that_is_missing_or_broken_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert software.program_dot() == Finding(
-        "lacks", "dot", "no such program; Graphviz' draws the diagrams", "install graphviz, or run: make setup"
+        "error", "dot", "no such program; Graphviz' draws the diagrams", "install graphviz, or run: make setup"
     )
     (tmp_path / "dot").write_text(f"#!{sys.executable}\nimport sys\nsys.exit(4)\n")
     (tmp_path / "dot").chmod(0o755)
-    assert software.program_dot().mark == "lacks"
+    assert software.program_dot().mark == "error"
 
 
 # Data
@@ -127,11 +127,11 @@ def test_data_that_is_not_here_is_looked_at_and_not_downloaded(project: Path, co
     assert config.data.format == "idx"
     values = config.data.model_dump() | {"path": None, "search": ["here"], "mirrors": ["http://127.0.0.1:9/data"]}
     found = storage.data(IdxData(**values), project)
-    assert found.mark == "look"
+    assert found.mark == "warning"
     assert found.found == "tiny is not in here: would be downloaded from http://127.0.0.1:9/data"
     assert found.remedy == "without a network: put images.gz and labels.gz into here"
-    assert storage.data(IdxData(**values | {"mirrors": []}), project).mark == "lacks"
-    assert storage.data(IdxData(**values | {"path": "nowhere"}), project).mark == "lacks"
+    assert storage.data(IdxData(**values | {"mirrors": []}), project).mark == "error"
+    assert storage.data(IdxData(**values | {"path": "nowhere"}), project).mark == "error"
     assert not (project / "here").exists()
 
 
@@ -167,16 +167,16 @@ def test_stores_are_counted(tmp_path: Path) -> None:
 def test_stores_that_cannot_be_read_lack(tmp_path: Path) -> None:
     for name in ("mlflow.db", "optuna.db"):
         (tmp_path / name).write_text("no database" * 100)
-    assert storage.tracking_store("sqlite:///mlflow.db", tmp_path).mark == "lacks"
-    assert storage.optuna_store(tmp_path / "optuna.db").mark == "lacks"
+    assert storage.tracking_store("sqlite:///mlflow.db", tmp_path).mark == "error"
+    assert storage.optuna_store(tmp_path / "optuna.db").mark == "error"
     with sqlite3.connect(tmp_path / "other.db") as other:
         other.execute("CREATE TABLE version_info (x)")
-    assert storage.optuna_store(tmp_path / "other.db").mark == "lacks"
+    assert storage.optuna_store(tmp_path / "other.db").mark == "error"
 
 
 def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
     found = storage.tracking_store("http://me:secret@127.0.0.1:9", tmp_path)
-    assert found.mark == "lacks"
+    assert found.mark == "error"
     assert found.found.startswith("http://127.0.0.1:9 does not answer")
     assert "secret" not in found.found
 
@@ -185,8 +185,8 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path: P
     ("free", "trials", "mark", "room"),
     [
         (2_000_000_000, 20, "ok", "2.0 GB free at {}; 20 trials take about 100 MB"),
-        (1_999_000_000, 1, "look", "2.0 GB free at {}; 1 trial takes about 5 MB"),
-        (4_000_000_000, 1000, "look", "4.0 GB free at {}; 1000 trials take about 5,000 MB"),
+        (1_999_000_000, 1, "warning", "2.0 GB free at {}; 1 trial takes about 5 MB"),
+        (4_000_000_000, 1000, "warning", "4.0 GB free at {}; 1000 trials take about 5,000 MB"),
     ],
 )
 def test_room_is_for_the_trials_and_never_below_two_gigabytes(
@@ -194,7 +194,7 @@ def test_room_is_for_the_trials_and_never_below_two_gigabytes(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=free)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    found = storage.disk(tmp_path / "mlruns", trials)
+    found = storage.disk_space(tmp_path / "mlruns", trials)
     assert (found.mark, found.found) == (mark, room.format(tmp_path))
 
 
@@ -230,7 +230,7 @@ def test_gpus_are_named_as_tensorflow_names_them() -> None:
     assert works.found == (
         "Found GPU at: /device:GPU:0 (NVIDIA H200), compute capability 9.0, built with CUDA 12.5.1, built with cuDNN 9"
     )
-    assert broken.mark == "look"  # the other one does
+    assert broken.mark == "warning"  # the other one does
     assert broken.found == "GPU at /device:GPU:1 (NVIDIA H200) cannot be used: CUDA_ERROR_OUT_OF_MEMORY"
     assert broken.remedy.startswith("see what nvidia-smi")
 
@@ -238,9 +238,9 @@ def test_gpus_are_named_as_tensorflow_names_them() -> None:
 def test_gpus_none_of_which_can_be_used_are_none() -> None:
     listed = printing({"gpus": LISTED, "build": BUILD})
     dies = "import os; os.abort()  # {name}"
-    assert [finding.mark for finding in asked(listed, dies, require_gpu=True)] == ["lacks", "lacks"]
+    assert [finding.mark for finding in asked(listed, dies, require_gpu=True)] == ["error", "error"]
     found = asked(listed, dies)
-    assert [finding.mark for finding in found] == ["look", "look"]
+    assert [finding.mark for finding in found] == ["warning", "warning"]
     assert "cannot be used: a process that imports it was ended by SIGABRT" in found[0].found
 
 
@@ -248,17 +248,17 @@ def test_gpus_none_of_which_can_be_used_are_none() -> None:
     ("sight", "required", "mark", "says"),
     [
         (NOTHING, False, "ok", "no NVIDIA driver here: training on the CPU (6 cores, 3 workers of 2 threads)"),
-        (NOTHING, True, "lacks", "no NVIDIA driver here, and execution.require_gpu=true"),
-        (LOST, False, "look", "no card: training on the CPU (6 cores, 3 workers of 2 threads)"),
-        (LOST, True, "lacks", "no card, and execution.require_gpu=true"),
-        (CARD, False, "look", "finds no GPU (Cannot dlopen some GPU libraries. Skipping"),
+        (NOTHING, True, "error", "no NVIDIA driver here, and execution.require_gpu=true"),
+        (LOST, False, "warning", "no card: training on the CPU (6 cores, 3 workers of 2 threads)"),
+        (LOST, True, "error", "no card, and execution.require_gpu=true"),
+        (CARD, False, "warning", "finds no GPU (Cannot dlopen some GPU libraries. Skipping"),
     ],
 )
 def test_why_there_is_no_gpu(
     monkeypatch: pytest.MonkeyPatch, sight: Sight, required: bool, mark: str, says: str
 ) -> None:
     monkeypatch.setattr("poolstudy.checks.machine.gpus.cores", lambda: 6)
-    monkeypatch.setattr("poolstudy.checks.machine.gpus.look", lambda _: sight)
+    monkeypatch.setattr("poolstudy.checks.machine.gpus.inspect_machine", lambda _: sight)
     answer = printing({"gpus": [], "build": BUILD}, NOTICE, DLOPEN)
     (found,) = asked(answer, require_gpu=required, threads_per_worker=2)
     assert found.mark == mark
@@ -281,7 +281,7 @@ def test_the_reason_is_the_last_of_the_gravest_messages_about_gpus() -> None:
 )
 def test_a_tensorflow_that_crashes_is_a_line(script: str, says: str) -> None:
     (found,) = asked(script)
-    assert (found.mark, found.subject) == ("lacks", "TensorFlow")
+    assert (found.mark, found.subject) == ("error", "TensorFlow")
     assert found.found == f"a process that imports it {says}"
 
 
@@ -291,7 +291,7 @@ def test_a_tensorflow_that_crashes_is_a_line(script: str, says: str) -> None:
 def test_on_a_terminal_lines_fold_beside_their_marks() -> None:
     console = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
     machine.print_finding(
-        Finding("look", "disk", "1.0 GB free at /a/folder", "make room, or lower study.trials"), console
+        Finding("warning", "disk", "1.0 GB free at /a/folder", "make room, or lower study.trials"), console
     )
     assert isinstance(console.file, io.StringIO)
     assert [line.rstrip() for line in console.file.getvalue().splitlines()] == [

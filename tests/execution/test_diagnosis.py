@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from poolstudy.execution.gpu.diagnosis import Sight, look, visible_cards, why_no_gpu, why_unusable
+from poolstudy.execution.gpu.diagnosis import Sight, inspect_machine, visible_cards, why_no_gpu, why_unusable
 from poolstudy.execution.gpu.nvidia import Card
 
 CARD = Card("NVIDIA H200", "0000:17:00.0", "GPU-aa11", "9.0", 150_000_000_000, 149_000_000_000, "550.54.15", "12.4")
@@ -87,7 +87,7 @@ def test_a_full_card_is_told_from_a_broken_one() -> None:
 
 def test_this_machine_can_be_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert look(BUILD).visible == ""
-    why, remedy = why_no_gpu(look(BUILD))
+    assert inspect_machine(BUILD).visible == ""
+    why, remedy = why_no_gpu(inspect_machine(BUILD))
     assert why
     assert remedy

@@ -99,12 +99,12 @@ def test_trials_in_one_process_come_out_bit_for_bit_as_in_processes_of_their_own
         for slot, (pooling, filters, dropout) in enumerate(shapes)
     ]
 
-    def digests(order: list[TrialSpec], tasks_per_worker: int, lane: str) -> dict[int, str]:
+    def digests(order: list[TrialSpec], tasks_per_worker: int, reuse_key: str) -> dict[int, str]:
         engine = LocalEngine(tasks.run_task, tasks.PRELOAD, project / "log", 1, tasks_per_worker)
         found = {}
         for spec in order:
-            task = tasks.Training(spec, folder, project / f"{lane}-{spec.slot}", "CPU:0", 1, {})
-            engine.start(("train", spec.slot), task, lane=lane)
+            task = tasks.TrainTask(spec, folder, project / f"{reuse_key}-{spec.slot}", "CPU:0", 1, {})
+            engine.start(("train", spec.slot), task, reuse_key=reuse_key)
             found[spec.slot] = play(engine)
         assert len(engine._idle) == (0 if tasks_per_worker == 1 else 1)
         engine.close()

@@ -139,9 +139,9 @@ def keeping(tmp_path: Path) -> Iterator[LocalEngine]:
     made.close()
 
 
-def process_of(engine: LocalEngine, key: int, task: str, lane: str) -> int:
+def process_of(engine: LocalEngine, key: int, task: str, reuse_key: str) -> int:
     """Does a task to its end; the process that did it, 0 if it did not."""
-    engine.start(KEYS[key], task, timeout=1 if task == "hang" else None, lane=lane)
+    engine.start(KEYS[key], task, timeout=1 if task == "hang" else None, reuse_key=reuse_key)
     last = play(engine)[-1]
     return last.result.parameter_count if isinstance(last, Finished) else 0
 
@@ -154,7 +154,7 @@ def test_a_worker_does_three_tasks_of_its_lane_and_then_another_takes_its_place(
 
 def test_lanes_do_not_share_workers_and_a_task_without_a_lane_has_its_own(keeping: LocalEngine) -> None:
     on_a, on_b, alone, alone_again, on_a_again = (
-        process_of(keeping, key, "train", lane) for key, lane in enumerate(("a", "b", "", "", "a"), start=1)
+        process_of(keeping, key, "train", reuse_key) for key, reuse_key in enumerate(("a", "b", "", "", "a"), start=1)
     )
     assert len({on_a, on_b, alone, alone_again}) == 4
     assert on_a_again == on_a
@@ -162,7 +162,7 @@ def test_lanes_do_not_share_workers_and_a_task_without_a_lane_has_its_own(keepin
 
 def test_tasks_of_one_lane_at_the_same_time_have_a_worker_each(keeping: LocalEngine) -> None:
     for key in (1, 2):
-        keeping.start(KEYS[key], "train", lane="a")
+        keeping.start(KEYS[key], "train", reuse_key="a")
     assert len({event.result.parameter_count for event in play(keeping) if isinstance(event, Finished)}) == 2
     assert len(keeping._idle) == 2
 
@@ -186,17 +186,17 @@ def test_a_worker_that_dies_while_it_waits_is_replaced(keeping: LocalEngine) -> 
 
 def test_a_task_of_a_kept_worker_stops_when_told_and_hangs_no_longer_than_allowed(keeping: LocalEngine) -> None:
     before = process_of(keeping, 1, "train", "a")
-    keeping.start(KEYS[2], "train", lane="a")
+    keeping.start(KEYS[2], "train", reuse_key="a")
     last = play(keeping, stop_at=2)[-1]
     assert isinstance(last, Finished)
     assert (last.result.parameter_count, len(last.result.history)) == (before, 2)
-    keeping.start(KEYS[3], "hang", timeout=1, lane="a")
+    keeping.start(KEYS[3], "hang", timeout=1, reuse_key="a")
     assert play(keeping) == [Lost(KEYS[3], "hung for more than 1 s")]
 
 
 def test_workers_that_retire_end_after_their_task(keeping: LocalEngine) -> None:
     waits = process_of(keeping, 1, "train", "a")
-    keeping.start(KEYS[2], "train", lane="b")
+    keeping.start(KEYS[2], "train", reuse_key="b")
     keeping.retire()
     assert not alive(waits)
     (ended,) = [event.result.parameter_count for event in play(keeping) if isinstance(event, Finished)]

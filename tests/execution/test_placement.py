@@ -8,13 +8,13 @@ from conftest import make_spec
 
 from poolstudy.execution.placement import (
     _VALIDATION_BATCH,
-    Place,
-    Places,
-    best_crowd,
+    Placement,
+    PlacementPool,
     best_measured,
+    best_sharing,
     memory_need,
     note_measured,
-    places,
+    placements,
     plan,
     trials_per_process,
     workers_per_gpu,
@@ -29,8 +29,8 @@ B = Device(name="GPU:1", description="NVIDIA H200", bus="0000:3d:00.0")
 GIGABYTE = 10**9
 
 
-def names(found: list[Place]) -> list[str]:
-    return [place.device.name for place in found]
+def names(found: list[Placement]) -> list[str]:
+    return [placement.device.name for placement in found]
 
 
 @pytest.mark.parametrize(
@@ -48,16 +48,16 @@ def names(found: list[Place]) -> list[str]:
 def test_gpus_are_filled_evenly_and_cores_one_by_one(
     settings: dict[str, Any], gpus: list[Device], cores: int, workers: int, expected: list[str]
 ) -> None:
-    assert names(places(ExecutionSection(**settings), gpus, cores, workers, {})) == expected
+    assert names(placements(ExecutionSection(**settings), gpus, cores, workers, {})) == expected
 
 
 def test_workers_that_share_a_card_share_its_free_memory() -> None:
     free = {"GPU:0": 80 * GIGABYTE, "GPU:1": 80 * GIGABYTE}
-    found = places(ExecutionSection(workers=3), [A, B], 16, 2, free)
+    found = placements(ExecutionSection(workers=3), [A, B], 16, 2, free)
     # Two workers on the first: (0.9 x 80e9 / 2 - 0.5e9) / 2**20 = 33,855.4. One on the second, which has it all.
-    assert found == [Place(A, 33855), Place(B), Place(A, 33855)]
-    assert places(ExecutionSection(workers=2), [A], 16, 2, {"GPU:0": GIGABYTE // 2}) == [Place(A, 256)] * 2
-    assert places(ExecutionSection(workers=2), [A], 16, 2, {}) == [Place(A)] * 2
+    assert found == [Placement(A, 33855), Placement(B), Placement(A, 33855)]
+    assert placements(ExecutionSection(workers=2), [A], 16, 2, {"GPU:0": GIGABYTE // 2}) == [Placement(A, 256)] * 2
+    assert placements(ExecutionSection(workers=2), [A], 16, 2, {}) == [Placement(A)] * 2
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_the_memory_of_the_largest_network_bounds_every_trials(project: Path) ->
 
 def test_a_plan_says_why_it_has_so_many_workers(project: Path) -> None:
     data, cache = make_spec().data, project / "cache"
-    assert plan(load_config("tiny", [], project), data, [], 2, cache) == ([Place(Device())] * 2, "")
+    assert plan(load_config("tiny", [], project), data, [], 2, cache) == ([Placement(Device())] * 2, "")
     found, line = plan(load_config("tiny", [], project), data, [A, B], 64, cache)
     assert (len(found), line) == (8, "8 workers, 4 a GPU (not measured on this card)")
     note_measured(cache, "NVIDIA H200", 16)
@@ -120,15 +120,15 @@ def test_what_was_measured_is_kept_card_by_card(tmp_path: Path) -> None:
 
 
 def test_the_fewest_workers_that_come_near_the_most_trials_are_best() -> None:
-    assert best_crowd({1: 100.0, 2: 190.0, 4: 360.0, 8: 380.0, 16: 370.0}) == 8  # 361 would do, 360 does not
-    assert best_crowd({1: 100.0, 2: 190.0, 4: 361.0, 8: 380.0}) == 4
-    assert best_crowd({1: 10.0}) == 1
+    assert best_sharing({1: 100.0, 2: 190.0, 4: 360.0, 8: 380.0, 16: 370.0}) == 8  # 361 would do, 360 does not
+    assert best_sharing({1: 100.0, 2: 190.0, 4: 361.0, 8: 380.0}) == 4
+    assert best_sharing({1: 10.0}) == 1
 
 
 def test_a_trial_has_a_process_of_its_own_unless_it_is_on_a_gpu() -> None:
-    assert Place(Device()).lane == ""
-    assert Place(A, 100).lane == Place(A, 100).lane != Place(A, 200).lane
-    assert Place(A).lane != Place(B).lane
+    assert Placement(Device()).reuse_key == ""
+    assert Placement(A, 100).reuse_key == Placement(A, 100).reuse_key != Placement(A, 200).reuse_key
+    assert Placement(A).reuse_key != Placement(B).reuse_key
     assert trials_per_process(ExecutionSection()) == 20
     assert trials_per_process(ExecutionSection(trials_per_process=3)) == 3
 
@@ -137,42 +137,42 @@ def test_a_trial_has_a_process_of_its_own_unless_it_is_on_a_gpu() -> None:
 
 
 def test_places_are_taken_in_order_and_given_back() -> None:
-    free = Places([Place(A), Place(B)])
+    free = PlacementPool([Placement(A), Placement(B)])
     taken = free.take()
-    assert taken == Place(A)
-    assert free.take() == Place(B)
+    assert taken == Placement(A)
+    assert free.take() == Placement(B)
     assert not free
     assert free.left() == 2
     free.give_back(taken)
     assert free
-    assert free.take() == Place(A)
+    assert free.take() == Placement(A)
 
 
 def test_no_place_of_a_lost_gpu_is_used_again() -> None:
-    free = Places([Place(A), Place(B), Place(A), Place(B)])
+    free = PlacementPool([Placement(A), Placement(B), Placement(A), Placement(B)])
     on_a, on_b = free.take(), free.take()
     assert free.keep([A]) == [B]
     assert free.left() == 2
     free.give_back(on_b)  # its worker ended later
     free.give_back(on_a)
-    assert [free.take(), free.take()] == [Place(A), Place(A)]
+    assert [free.take(), free.take()] == [Placement(A), Placement(A)]
     assert not free
     assert free.keep([A]) == []
 
 
 def test_a_gpu_that_is_counted_otherwise_since_another_was_lost_is_found_again() -> None:
-    free = Places([Place(A, 5), Place(B, 5), Place(B, 5)])
+    free = PlacementPool([Placement(A, 5), Placement(B, 5), Placement(B, 5)])
     free.take()
     on_b = free.take()
     now = B.model_copy(update={"name": "GPU:0"})
     assert free.keep([now]) == [A]
     free.give_back(on_b)
-    assert [free.take(), free.take()] == [Place(now, 5), Place(now, 5)]
+    assert [free.take(), free.take()] == [Placement(now, 5), Placement(now, 5)]
     assert free.left() == 2
 
 
 def test_when_the_last_gpu_is_lost_no_place_is_left() -> None:
-    free = Places([Place(A), Place(A)])
+    free = PlacementPool([Placement(A), Placement(A)])
     taken = free.take()
     assert free.keep([]) == [A]
     assert free.left() == 0
@@ -182,6 +182,6 @@ def test_when_the_last_gpu_is_lost_no_place_is_left() -> None:
 
 def test_gpus_whose_address_is_not_known_are_known_by_their_number() -> None:
     plain = Device(name="GPU:0")
-    free = Places([Place(A), Place(B)])
+    free = PlacementPool([Placement(A), Placement(B)])
     assert free.keep([plain]) == [B]
-    assert free.take() == Place(plain)
+    assert free.take() == Placement(plain)

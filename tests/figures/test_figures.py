@@ -19,10 +19,10 @@ from poolstudy.figures.confusion import confusion_counts, confusion_matrix
 from poolstudy.figures.curves import learning_curves
 from poolstudy.figures.diagram import draw_diagram
 from poolstudy.figures.feature_maps import feature_maps as maps_figure
-from poolstudy.figures.kernels import WEIGHTS, kernels
+from poolstudy.figures.kernels import WEIGHT_COLOURS, kernels
 from poolstudy.figures.mistakes import most_wrong
-from poolstudy.figures.panel import Panel, Picture, coloured, fitted, labels, ticks
-from poolstudy.figures.style import mosaic, new_figure, readable, save
+from poolstudy.figures.panel import Panel, PixelArtist, coloured, fitted, labels, round_ticks
+from poolstudy.figures.style import legible, mosaic, new_figure, save
 from poolstudy.figures.weights import _shared_bins, layer_histogram, weights_histogram
 from poolstudy.network.build import build_model, weights_of
 from poolstudy.network.forward import forward
@@ -113,7 +113,7 @@ def pictures(
     maps = forward(weights, network.pooling, network.pool_size, image.astype(np.float32))
     drawn = kernels(weights, weights, 0.5, "heading"), maps_figure(image, maps, "caption", "heading")
     kernel_sizes, map_sizes = (
-        [picture.values.shape[:2] for picture in figure.findobj(Picture) if isinstance(picture, Picture)]
+        [picture.values.shape[:2] for picture in figure.findobj(PixelArtist) if isinstance(picture, PixelArtist)]
         for figure in drawn
     )
     scale = (128, 1)
@@ -205,7 +205,7 @@ def test_a_picture_keeps_its_proportions() -> None:
 
 
 def test_colours_span_what_they_are_told_to() -> None:
-    colours = coloured(np.array([[-9, -0.5, 0, 0.5, np.nan]]), WEIGHTS, -0.5, 0.5)[0].tolist()
+    colours = coloured(np.array([[-9, -0.5, 0, 0.5, np.nan]]), WEIGHT_COLOURS, -0.5, 0.5)[0].tolist()
     assert colours[0] == colours[1] == [5, 48, 97]  # the dark blue that RdBu_r begins with
     assert min(colours[2]) > 240
     assert colours[3] == [103, 0, 31]
@@ -213,8 +213,8 @@ def test_colours_span_what_they_are_told_to() -> None:
 
 
 def test_ticks_are_round_and_lie_within() -> None:
-    assert ticks(0.13, 0.92, 5) == pytest.approx([0.2, 0.4, 0.6, 0.8])
-    assert ticks(1, 3, 9, whole=True) == [1, 2, 3]
+    assert round_ticks(0.13, 0.92, 5) == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert round_ticks(1, 3, 9, whole=True) == [1, 2, 3]
     assert labels([0.0, 0.25, 0.5]) == ["0.00", "0.25", "0.50"]
     assert labels([-20.0, 0.0, 20.0]) == ["−20", "0", "20"]
     assert labels([]) == []
@@ -238,10 +238,10 @@ def test_the_surest_mistakes_come_first() -> None:
 
 
 def test_a_name_that_the_font_has_no_letters_for_becomes_its_number() -> None:
-    assert readable("Coat", 4) == "Coat"
-    assert readable("샌들", 5) == "class 5"
-    assert readable("", 6) == "class 6"
-    assert readable("a very long name of a class", 7) == "a very long n…"
+    assert legible("Coat", 4) == "Coat"
+    assert legible("샌들", 5) == "class 5"
+    assert legible("", 6) == "class 6"
+    assert legible("a very long name of a class", 7) == "a very long n…"
 
 
 def subject(network: HyperParameters, image_shape: tuple[int, int, int], names: tuple[str, ...]) -> Subject:

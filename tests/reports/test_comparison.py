@@ -5,11 +5,11 @@ import pytest
 from conftest import make_result, make_spec
 
 from poolstudy.reports.runs import comparison
-from poolstudy.reports.runs.comparison import Entry
+from poolstudy.reports.runs.comparison import ComparedRun
 
 
-def entry(**values: object) -> Entry:
-    return Entry(**{"run_id": "1" * 32, "name": "trial-0001", "study": "s", "standing": "complete", **values})  # type: ignore[arg-type]
+def entry(**values: object) -> ComparedRun:
+    return ComparedRun(**{"run_id": "1" * 32, "name": "trial-0001", "study": "s", "standing": "complete", **values})  # type: ignore[arg-type]
 
 
 def test_only_what_differs_is_told_and_the_rest_apart() -> None:
@@ -108,12 +108,12 @@ def test_runs_of_the_same_validation_images_can_be_compared_image_by_image() -> 
     here = data.model_copy(update={"parts": parts})
     fewer = data.model_copy(update={"parts": parts, "digest": "e" * 64, "train_images": 2})  # trained on others
     other = data.model_copy(update={"parts": {**parts, "validation_images": "c"}})
-    answers = np.zeros((1, 2), np.float32)
+    predictions = np.zeros((1, 2), np.float32)
     found = [
         entry(data=here),
-        entry(data=here, probabilities=answers),
-        entry(data=other, probabilities=answers),
-        entry(data=fewer, probabilities=answers),
+        entry(data=here, probabilities=predictions),
+        entry(data=other, probabilities=predictions),
+        entry(data=fewer, probabilities=predictions),
     ]
     assert comparison.comparable(found) == [1, 3]
     eleven = entry(data=here, probabilities=np.zeros((1, 11), np.float32))  # classes

@@ -80,7 +80,7 @@ def test_names_break_after_underscores_and_stay_text() -> None:
 
 def test_a_picture_is_a_pixel_a_number_and_clear_where_there_is_none() -> None:
     picture = np.array([[0, 1, np.nan]], np.float32)
-    image = Image.open(io.BytesIO(pixel_images.png(picture, pixel_images.MAPS, 0, 1))).convert("RGBA")
+    image = Image.open(io.BytesIO(pixel_images.to_png(picture, pixel_images.MAP_SCALE, 0, 1))).convert("RGBA")
     dark, light, none = (image.getpixel((x, 0)) for x in range(3))
     assert dark == (68, 1, 84, 255)  # viridis' ends
     assert light == (253, 231, 36, 255)

@@ -96,7 +96,7 @@ def test_a_complete_run_is_told_from_its_state_to_its_files(root: Path, tracker:
 
 def test_the_best_epoch_is_marked_and_bars_are_as_long_as_the_losses(root: Path, complete: str) -> None:
     lines = shown(root, complete)
-    start = next(number for number, line in enumerate(lines) if line == "Epochs")
+    start = next(number for number, line in enumerate(lines) if line == "EpochRunner")
     assert lines[start + 1].split() == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds", "val_loss"]
     # Sixteen blocks are the highest loss, 1.0.
     assert lines[start + 2].split() == ["1", "1.2500", "0.2500", "1.0000", "0.5000", "2.3", "█" * 16]
@@ -143,7 +143,7 @@ def test_a_run_that_ended_before_its_first_epoch_is_told_too(
     lines = shown(root, run_id)
     assert lines[0] == f"trial-0008 of study s: {standing}"
     assert (f"because {reason}" in lines) is bool(reason)
-    assert lines[lines.index("Epochs") + 1] == "  none ended"
+    assert lines[lines.index("EpochRunner") + 1] == "  none ended"
     assert ("  nothing yet" in lines) is (state is None)
     assert "Layers" not in lines
     assert "seed      99" in "\n".join(lines)

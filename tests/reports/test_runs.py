@@ -53,8 +53,8 @@ def make_network(folder: Path, spec: TrialSpec, seed: int) -> None:
     model.set_weights([random.normal(0, 0.1, one.shape).astype(np.float32) for one in model.get_weights()])
     model.save(folder / "model.keras")
     np.savez(folder / "untrained.npz", **weights_of(model))  # type: ignore[arg-type]
-    answers = random.dirichlet([1] * classes, spec.data.validation_images).astype(np.float32)
-    np.savez(folder / "validation.npz", probabilities=answers)
+    predictions = random.dirichlet([1] * classes, spec.data.validation_images).astype(np.float32)
+    np.savez(folder / "validation.npz", probabilities=predictions)
     Image.new("RGB", (30, 60), "white").save(folder / "diagram.png")
     (folder / "environment.json").write_text('{"device": "CPU:0", "threads": 1, "packages": {"keras": "3"}}')
 

@@ -21,14 +21,14 @@ from selenium.webdriver.support.ui import WebDriverWait
 from poolstudy.errors import StoreError
 from poolstudy.reports.study import report
 from poolstudy.reports.study.page import _edge
-from poolstudy.reports.study.standing import Standing
+from poolstudy.reports.study.summary import StudySummary
 from poolstudy.search import Search
-from poolstudy.search.history import Book, Range, Tried, read_book
+from poolstudy.search.history import Range, StudyHistory, StudyTrial, read_history
 from poolstudy.search.importance import importances
 from poolstudy.search.plots import _kinds
 from poolstudy.spec.load import load_config
 from poolstudy.spec.records import State
-from poolstudy.tracking import FoundRun, Tracker
+from poolstudy.tracking import StoredRun, Tracker
 
 EVIL = "<script>alert('x')</script>"
 DATA = make_spec().data
@@ -40,13 +40,13 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 def tried(
     number: int, state: State | Literal["duplicate"] | None, value: float | None = None, **settings: Any
-) -> Tried:
+) -> StudyTrial:
     """A trial that trained from minute `number` on, for half a minute."""
     begun = NOON + timedelta(minutes=number)
     name = f"trial-{number + 1:04d}"
     settings = {"pooling": "max", **settings}
     ended = begun + timedelta(seconds=30)
-    return Tried(number, name, f"run-{number}", "", state, value, settings, "", None, begun, ended)
+    return StudyTrial(number, name, f"run-{number}", "", state, value, settings, "", None, begun, ended)
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,15 @@ class Run:
     metrics: dict[str, float]
 
 
-def standing(*trials: Tried, maximize: bool = True, runs: dict[str, Run] | None = None, **ranges: Any) -> Standing:
-    book = Book("s", maximize, trials, ranges, ())
-    return Standing(cast("FoundRun", None), book, cast("dict[str, FoundRun]", runs or {}))
+def summary(
+    *trials: StudyTrial, maximize: bool = True, runs: dict[str, Run] | None = None, **ranges: Any
+) -> StudySummary:
+    history = StudyHistory("s", maximize, trials, ranges, ())
+    return StudySummary(cast("StoredRun", None), history, cast("dict[str, StoredRun]", runs or {}))
 
 
 def test_complete_trials_are_ranked_and_others_counted() -> None:
-    found = standing(
+    found = summary(
         tried(0, "complete", 0.5),
         tried(1, "pruned", 0.9),
         tried(2, "complete", 0.75, pooling="average"),
@@ -79,9 +81,9 @@ def test_complete_trials_are_ranked_and_others_counted() -> None:
 
 def test_the_best_so_far_rises_in_steps_and_never_falls() -> None:
     trials = [tried(0, "pruned", 0.9), tried(1, "complete", 0.5), tried(2, "complete", 0.4), tried(3, "complete", 0.7)]
-    assert standing(*trials).best_so_far() == [(1, 0.5), (2, 0.5), (3, 0.5), (3, 0.7)]
-    assert standing(*trials, maximize=False).best_so_far() == [(1, 0.5), (2, 0.5), (2, 0.4), (3, 0.4)]
-    assert standing().best_so_far() == []
+    assert summary(*trials).best_so_far() == [(1, 0.5), (2, 0.5), (3, 0.5), (3, 0.7)]
+    assert summary(*trials, maximize=False).best_so_far() == [(1, 0.5), (2, 0.5), (2, 0.4), (3, 0.4)]
+    assert summary().best_so_far() == []
 
 
 def test_winners_on_the_edge_are_called_out() -> None:
@@ -90,7 +92,7 @@ def test_winners_on_the_edge_are_called_out() -> None:
         tried(1, "complete", 0.8, filters_1=64, dropout=0.3, learning_rate=0.02),
         tried(2, "complete", 0.7, filters_1=48, dropout=0.0, learning_rate=0.01),
     ]
-    found = standing(*trials, filters_1=Range(16, 64), dropout=Range(0, 0.6), learning_rate=Range(0.001, 0.1))
+    found = summary(*trials, filters_1=Range(16, 64), dropout=Range(0, 0.6), learning_rate=Range(0.001, 0.1))
     filters, dropout = (_edge(one) for one in found.edges())
     assert filters == (
         "filters_1: the best trial has 64, at the upper end of 16 to 64; 2 of the best 3 lie there; a range that goes "
@@ -100,7 +102,7 @@ def test_winners_on_the_edge_are_called_out() -> None:
         "dropout: the best trial has 0.005, at the lower end of 0 to 0.6; 2 of the best 3 lie there; nothing lies "
         "beyond."
     )
-    assert list(standing(filters_1=Range(16, 64)).edges()) == []
+    assert list(summary(filters_1=Range(16, 64)).edges()) == []
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ def test_winners_on_the_edge_are_called_out() -> None:
     [(0.0001, False), (0.0001047, False), (0.0001048, None), (0.00019, None), (0.00954, None), (0.00956, True)],
 )
 def test_near_an_end_of_a_logarithmic_range_is_near_by_logarithms(rate: float, upper: bool | None) -> None:
-    found = standing(tried(0, "complete", 0.9, learning_rate=rate), learning_rate=Range(0.0001, 0.01, log=True))
+    found = summary(tried(0, "complete", 0.9, learning_rate=rate), learning_rate=Range(0.0001, 0.01, log=True))
     assert [(one.value, one.upper) for one in found.edges()] == ([] if upper is None else [(rate, upper)])
     for one in found.edges():
         assert " end of 0.0001 to 0.01, by logarithms; 1 of the best 1 lie there" in _edge(one)
@@ -118,17 +120,17 @@ def test_near_an_end_of_a_logarithmic_range_is_near_by_logarithms(rate: float, u
 def test_times_are_summed_as_far_as_the_books_know_them() -> None:
     """Two trials of 30 s, a minute apart: 20 s and 25 s of them trained; 60 s of work in 90 s."""
     runs = {"run-0": Run({"train_seconds": 20}), "run-1": Run({"train_seconds": 25})}
-    times = standing(tried(0, "complete", 1), tried(1, "pruned", 1), runs=runs).times()
+    times = summary(tried(0, "complete", 1), tried(1, "pruned", 1), runs=runs).times()
     assert times is not None
     assert (times.training, times.around, times.whole) == (45, 15, 90)
     assert times.at_once == pytest.approx(2 / 3)
-    lost = standing(tried(0, "lost")).times()  # its run is gone: all of it is around, nothing is trained
+    lost = summary(tried(0, "lost")).times()  # its run is gone: all of it is around, nothing is trained
     assert lost is not None
     assert (lost.training, lost.around) == (0, 30)
-    assert standing().times() is None
+    assert summary().times() is None
 
 
-def book_of(duplicates: int) -> Book:
+def book_of(duplicates: int) -> StudyHistory:
     """Six configurations, of which a less dropout is the better and the rate matters a little; and the worst again."""
     found = []
     for number in range(6 + duplicates):
@@ -143,7 +145,7 @@ def book_of(duplicates: int) -> Book:
             )
         )
     tries = [tried(number, "complete" if number < 6 else "duplicate", one.value) for number, one in enumerate(found)]
-    return Book("s", True, tuple(tries), {}, tuple(found))
+    return StudyHistory("s", True, tuple(tries), {}, tuple(found))
 
 
 def test_a_configuration_that_was_asked_for_again_counts_once() -> None:
@@ -291,7 +293,7 @@ def test_a_book_knows_its_ranges(root: Path, play: Play) -> None:
         "space.learning_rate={low: 0.001, high: 0.1, log: true}",
         "space.dropout={low: 0, high: 0.5}",
     )
-    ranges = read_book(root / "mlruns" / "optuna.db", "ranges").ranges
+    ranges = read_history(root / "mlruns" / "optuna.db", "ranges").ranges
     assert ranges == {"learning_rate": Range(0.001, 0.1, log=True), "dropout": Range(0, 0.5)}
 
 
@@ -302,12 +304,12 @@ def test_a_study_that_is_not_there_is_refused(root: Path, whole: str) -> None:
 
 def test_a_study_of_another_machine_or_a_broken_database_is_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="the database of a study"):
-        read_book(tmp_path / "optuna.db", "s")
+        read_history(tmp_path / "optuna.db", "s")
     with pytest.raises(StoreError, match="no study 'elsewhere'"):
-        read_book(root / "mlruns" / "optuna.db", "elsewhere")
+        read_history(root / "mlruns" / "optuna.db", "elsewhere")
     (tmp_path / "broken.db").write_bytes(b"no database" * 100)
     with pytest.raises(StoreError, match="cannot be read"):
-        read_book(tmp_path / "broken.db", "s")
+        read_history(tmp_path / "broken.db", "s")
 
 
 @pytest.mark.slow

@@ -19,10 +19,10 @@ from damage import FAILED, GOOD, PRUNED, study_of_three
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from poolstudy.errors import ClaimBroken, PoolstudyError
+from poolstudy.errors import PoolstudyError, RecordTampered
 from poolstudy.network.build import weights_of
 from poolstudy.network.weights import weights_digest
-from poolstudy.reproduce.reproduction import _source, claim_of
+from poolstudy.reproduce.reproduction import _source, record_of
 from poolstudy.reproduce.verdict import judge
 from poolstudy.spec.records import TrialSpec
 from poolstudy.tracking import find_run
@@ -175,14 +175,14 @@ def test_a_frozen_run_is_reproduced_without_its_mlruns(study: Path, poolstudy: C
 
 
 def test_a_flipped_bit_of_one_weight_is_different(study: Path) -> None:
-    claim = claim_of(find_run(store(study), "best"))
+    original = record_of(find_run(store(study), "best"))
     model = keras.models.load_model(artifact(study, runs(study)[GOOD], "model.keras"), safe_mode=True)
     weights = {name: array.copy() for name, array in weights_of(model).items()}
-    same = claim.reached.model_copy(update={"weights_digest": weights_digest(weights)})
-    assert judge(claim.reached, same, []).word == "identical"
+    same = original.reached.model_copy(update={"weights_digest": weights_digest(weights)})
+    assert judge(original.reached, same, []).word == "identical"
     weights["conv_2/kernel"].view(np.uint32)[1, 2, 0, 1] ^= 1
-    flipped = claim.reached.model_copy(update={"weights_digest": weights_digest(weights)})
-    verdict = judge(claim.reached, flipped, [])
+    flipped = original.reached.model_copy(update={"weights_digest": weights_digest(weights)})
+    verdict = judge(original.reached, flipped, [])
     assert verdict.word == "different"
     assert verdict.reasons[0].startswith("the weights it kept: ")
 
@@ -197,8 +197,8 @@ def test_a_flipped_bit_of_one_weight_is_different(study: Path) -> None:
     ],
 )
 def test_a_file_that_was_changed_is_refused(study: Path, file: str, old: str, new: str, message: str) -> None:
-    with edited(artifact(study, runs(study)[GOOD], file), old, new), pytest.raises(ClaimBroken) as caught:
-        claim_of(find_run(store(study), "best"))
+    with edited(artifact(study, runs(study)[GOOD], file), old, new), pytest.raises(RecordTampered) as caught:
+        record_of(find_run(store(study), "best"))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -217,7 +217,7 @@ def test_deleted_artifacts_are_named(study: Path, file: str, message: str) -> No
     path.rename(hidden)
     try:
         with pytest.raises(PoolstudyError, match=message):
-            claim_of(find_run(store(study), "best"))
+            record_of(find_run(store(study), "best"))
     finally:
         hidden.rename(path)
 
@@ -225,13 +225,13 @@ def test_deleted_artifacts_are_named(study: Path, file: str, message: str) -> No
 def test_a_claims_data_are_looked_for_where_they_were_and_downloaded_into_the_project_only(
     study: Path, tmp_path: Path
 ) -> None:
-    claim = claim_of(find_run(store(study), "best"))
-    found = _source(claim, study, None)
+    original = record_of(find_run(store(study), "best"))
+    found = _source(original, study, None)
     assert found.format == "idx"
     assert found.path == str(study / "images")
     for path in ("/nowhere", "~nobody-of-this-machine/x"):
-        elsewhere = claim.source.model_copy(update={"path": path, "search": ("~/.config/autostart",)})
-        stranger = _source(claim.model_copy(update={"source": elsewhere}), tmp_path, None)
+        elsewhere = original.source.model_copy(update={"path": path, "search": ("~/.config/autostart",)})
+        stranger = _source(original.model_copy(update={"source": elsewhere}), tmp_path, None)
         assert stranger.format == "idx"
         assert (stranger.path, stranger.search[0]) == (None, "data/tiny")
 
@@ -239,14 +239,14 @@ def test_a_claims_data_are_looked_for_where_they_were_and_downloaded_into_the_pr
 def test_what_cannot_be_reproduced_is_said_in_one_line(study: Path, poolstudy: Command) -> None:
     (own,) = runs(study, kind="study")
     with pytest.raises(PoolstudyError, match="is a study; expected a trial"):
-        claim_of(find_run(store(study), own.info.run_id))
+        record_of(find_run(store(study), own.info.run_id))
     original = runs(study)[GOOD]
     client = MlflowClient(store(study))
     client.delete_tag(original.info.run_id, "poolstudy.state")
     client.update_run(original.info.run_id, status="RUNNING")
     try:
         with pytest.raises(PoolstudyError, match="is running; expected a complete, pruned or failed trial"):
-            claim_of(find_run(store(study), original.info.run_id))
+            record_of(find_run(store(study), original.info.run_id))
     finally:
         client.set_tag(original.info.run_id, "poolstudy.state", "complete")
         client.update_run(original.info.run_id, status="FINISHED")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from conftest import make_spec
 
-from poolstudy.errors import ClaimBroken
-from poolstudy.reproduce.verdict import Claim, Difference, Reached, differences, judge, not_deterministic
+from poolstudy.errors import RecordTampered
+from poolstudy.reproduce.verdict import Difference, RunRecord, TrialOutcome, differences, judge, not_deterministic
 from poolstudy.spec.records import EpochRecord, digest_of
 
 
@@ -16,10 +16,10 @@ def epoch(number: int, **values: float) -> EpochRecord:
     return EpochRecord(epoch=number, **(standard | values))
 
 
-def reached(*epochs: EpochRecord, **values: Any) -> Reached:
+def reached(*epochs: EpochRecord, **values: Any) -> TrialOutcome:
     history = epochs or (epoch(1), epoch(2))
     standard = {"history": history, "stop_reason": "epochs", "weights_digest": "w", "untrained_digest": "u"}
-    return Reached.model_validate(standard | values)
+    return TrialOutcome.model_validate(standard | values)
 
 
 KERAS = Difference(what="packages.keras", then="3.15.1", now="3.16.0")
@@ -42,10 +42,10 @@ def test_the_same_is_identical_whatever_the_clock_and_the_packages_say() -> None
         (reached(weights_digest="x"), "the weights it kept: x, was w"),
         (reached(untrained_digest="x"), "the weights it began with: x, was u"),
         (reached(stop_reason="pruned"), "what ended it: pruned, was epochs"),
-        (Reached(failure="loss is nan in epoch 1"), "epochs: none, was 2"),
+        (TrialOutcome(failure="loss is nan in epoch 1"), "epochs: none, was 2"),
     ],
 )
-def test_one_difference_is_named_and_without_a_cause_the_verdict_is_different(again: Reached, reason: str) -> None:
+def test_one_difference_is_named_and_without_a_cause_the_verdict_is_different(again: TrialOutcome, reason: str) -> None:
     verdict = judge(reached(), again, [RICH])
     assert verdict.word == "different"
     assert verdict.reasons[0] == reason
@@ -117,9 +117,9 @@ def test_far_is_different_on_any_hardware(far: dict[str, float]) -> None:
 
 
 def test_a_failure_is_the_same_when_it_fails_the_same_way() -> None:
-    failure = Reached(failure="loss is nan in epoch 1")
+    failure = TrialOutcome(failure="loss is nan in epoch 1")
     assert judge(failure, failure, []).word == "identical"
-    assert judge(failure, Reached(failure="out of memory"), [KERAS]).word == "different"
+    assert judge(failure, TrialOutcome(failure="out of memory"), [KERAS]).word == "different"
     assert judge(failure, reached(), [KERAS]).word == "different"
 
 
@@ -135,7 +135,7 @@ def test_environments_are_compared_by_dotted_name() -> None:
     assert differences({"threads": 1}, {"threads": 1, "recorded_since": "x"}) == ()
 
 
-CLAIM = Claim.model_validate(
+CLAIM = RunRecord.model_validate(
     {
         "run_id": "0123456789abcdef0123456789abcdef",
         "name": "trial-0007",
@@ -151,16 +151,16 @@ CLAIM = Claim.model_validate(
 def test_a_strangers_claim_names_no_path(study: str) -> None:
     content = CLAIM.model_dump(mode="json")
     content["spec"]["study"] = study
-    with pytest.raises(ClaimBroken):
-        Claim.unsealed(json.dumps({"sha256": digest_of(content), **content}), "best.json")
+    with pytest.raises(RecordTampered):
+        RunRecord.from_json(json.dumps({"sha256": digest_of(content), **content}), "best.json")
 
 
 @pytest.mark.parametrize("threads", ["x", "2", 100_000, 1025, 0, -1, 1.5, True, None, [1]])
 def test_a_strangers_claim_starts_no_threads_that_a_study_could_not(threads: object) -> None:
     content = CLAIM.model_dump(mode="json")
     content["environment"]["threads"] = threads
-    with pytest.raises(ClaimBroken, match="threads is .*, not a whole number from 1 to 1024"):
-        Claim.unsealed(json.dumps({"sha256": digest_of(content), **content}), "best.json")
+    with pytest.raises(RecordTampered, match="threads is .*, not a whole number from 1 to 1024"):
+        RunRecord.from_json(json.dumps({"sha256": digest_of(content), **content}), "best.json")
 
 
 def test_a_strangers_epochs_may_have_any_numbers() -> None:
@@ -169,22 +169,22 @@ def test_a_strangers_epochs_may_have_any_numbers() -> None:
 
 
 def test_what_is_sealed_is_read_back() -> None:
-    assert Claim.unsealed(CLAIM.sealed(), "best.json") == CLAIM
+    assert RunRecord.from_json(CLAIM.to_json(), "best.json") == CLAIM
 
 
 def test_every_digit_of_a_sealed_claim_counts() -> None:
-    text = CLAIM.sealed()
+    text = CLAIM.to_json()
     places = [place for place, letter in enumerate(text) if letter.isdigit()]
     assert len(places) > 100
     for place in places:
         changed = text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :]
-        with pytest.raises(ClaimBroken):
-            Claim.unsealed(changed, "best.json")
+        with pytest.raises(RecordTampered):
+            RunRecord.from_json(changed, "best.json")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "no JSON", json.dumps({"sha256": "0"}), '{"a": NaN}'])
 def test_what_is_no_claim_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(ClaimBroken) as caught:
-        Claim.unsealed(text, "best.json")
+    with pytest.raises(RecordTampered) as caught:
+        RunRecord.from_json(text, "best.json")
     assert str(caught.value).startswith("best.json")
     assert "\n" not in str(caught.value)

@@ -12,7 +12,7 @@ import pytest
 from conftest import make_identity, make_result
 
 from poolstudy.errors import StoreError, StudyMismatch
-from poolstudy.search import Attempt, Search, read_books
+from poolstudy.search import Attempt, Search, read_histories
 from poolstudy.spec.config import StudyConfig
 from poolstudy.spec.load import load_config
 from poolstudy.spec.records import EpochRecord, State
@@ -41,12 +41,12 @@ def opened(project: Path, empty_database: Path) -> Open:
 
 def test_a_studys_book_has_an_id_of_its_own_that_stays(opened: Open, project: Path) -> None:
     first = opened()
-    assert len(first.book) == 32
-    assert opened().book == first.book == read_books(project / "optuna.db")["tiny"].id
-    assert opened("study.name=other").book != first.book
+    assert len(first.study_uid) == 32
+    assert opened().study_uid == first.study_uid == read_histories(project / "optuna.db")["tiny"].study_uid
+    assert opened("study.name=other").study_uid != first.study_uid
     with sqlite3.connect(project / "optuna.db") as database:  # as earlier versions made it
         database.execute("DELETE FROM study_user_attributes WHERE key = 'book'")
-    assert (opened().book, read_books(project / "optuna.db")["tiny"].id) == ("", "")
+    assert (opened().study_uid, read_histories(project / "optuna.db")["tiny"].study_uid) == ("", "")
 
 
 def take(search: Search, state: State = "complete", objective: float | None = None, retries: int = 2) -> Attempt | None:
@@ -99,10 +99,10 @@ def test_what_is_trained_on_stands_once_and_a_book_of_the_older_kind_is_gone_on_
     with sqlite3.connect(project / "optuna.db") as database:
         database.execute("update trial_user_attributes set value_json = ? where key = 'ledger'", (older,))
         database.execute("delete from study_user_attributes where key = 'data'")
-    assert [one.spec for one in read_books(project / "optuna.db")["tiny"].attempts] == [first.spec]
+    assert [one.spec for one in read_histories(project / "optuna.db")["tiny"].attempts] == [first.spec]
     second = take(opened())
     assert second is not None
-    assert [one.spec for one in read_books(project / "optuna.db")["tiny"].attempts] == [first.spec, second.spec]
+    assert [one.spec for one in read_histories(project / "optuna.db")["tiny"].attempts] == [first.spec, second.spec]
 
 
 def test_listed_trials_come_in_order(opened: Open) -> None:

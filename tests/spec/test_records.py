@@ -4,7 +4,7 @@ import pytest
 from conftest import make_result
 from pydantic import ValidationError
 
-from poolstudy.spec.records import digest_of, seed_of
+from poolstudy.spec.records import digest_of, draw_seed
 
 
 def test_the_best_metrics_are_those_of_the_first_epoch_of_least_loss() -> None:
@@ -29,9 +29,9 @@ def test_a_digest_of_nan_is_refused() -> None:
 
 
 def test_seeds_differ_by_study_and_by_slot_and_stay_as_they_are() -> None:
-    seeds = {seed_of(study, slot) for study in range(50) for slot in range(50)}
+    seeds = {draw_seed(study, slot) for study in range(50) for slot in range(50)}
     assert len(seeds) == 2500
     assert all(0 <= seed < 2**31 for seed in seeds)
     # Those of the frozen runs of experiments/digits and experiments/pooling.
-    assert seed_of(42, 4) == 482343806
-    assert seed_of(42, 10) == 1773267450
+    assert draw_seed(42, 4) == 482343806
+    assert draw_seed(42, 10) == 1773267450

@@ -4,7 +4,7 @@ import pytest
 
 from poolstudy.network.build import build_model
 from poolstudy.spec.space import HyperParameters, SearchSpace
-from poolstudy.study.cost import Offer, Sizes, Speed, Timing
+from poolstudy.study.cost import CandidateNetworks, Sizes, Speed, Timing
 
 SIZES = Sizes((28, 28, 1), classes=10, dense_units=100)
 FIXED: dict[str, Any] = {"learning_rate": 0.001, "batch_size": 32}
@@ -62,7 +62,7 @@ def space(**given: Any) -> SearchSpace:
 
 
 def test_networks_that_cost_the_same_are_one_kind_with_copies() -> None:
-    offer = Offer.of(space(), FIXED)
+    offer = CandidateNetworks.of(space(), FIXED)
     # Two widths; each with two poolings and three dropouts.
     assert [one.filters for one in offer.networks] == [(8, 8), (8, 16)]
     assert offer.copies == 6
@@ -70,19 +70,21 @@ def test_networks_that_cost_the_same_are_one_kind_with_copies() -> None:
 
 
 def test_of_a_space_without_end_some_networks_are_looked_at_and_both_ends() -> None:
-    offer = Offer.of(space(filters=[{"low": 1, "high": 4000}] * 3, dropout={"low": 0.0, "high": 0.5}), FIXED)
+    offer = CandidateNetworks.of(
+        space(filters=[{"low": 1, "high": 4000}] * 3, dropout={"low": 0.0, "high": 0.5}), FIXED
+    )
     assert offer.copies is None
     assert len(offer.networks) <= 2000
     assert [one.filters for one in offer.extremes(SIZES)] == [(1, 1, 1), (4000, 4000, 4000)]
 
 
 def test_a_space_of_one_configuration_has_one_network() -> None:
-    offer = Offer.of(space(pooling="average", filters=[8, 8], dropout=0.1), FIXED)
+    offer = CandidateNetworks.of(space(pooling="average", filters=[8, 8], dropout=0.1), FIXED)
     assert (len(offer.networks), offer.copies) == (1, 1)
     assert offer.extremes(SIZES) == list(offer.networks)
 
 
 def test_a_list_is_taken_in_its_order_each_network_once() -> None:
     first, second = network(2, 64, 64), network(2, 8, 8)
-    offer = Offer.listed([first, second, first])
+    offer = CandidateNetworks.listed([first, second, first])
     assert (offer.networks, offer.copies, offer.in_order) == ((first, second), 1, True)

@@ -6,8 +6,8 @@ import pytest
 
 from poolstudy.spec.records import EpochRecord
 from poolstudy.spec.space import HyperParameters
-from poolstudy.study.cost import Offer, Sizes, Speed, Timing
-from poolstudy.study.forecast import Asked, Forecast, Past, disk, longest, middling
+from poolstudy.study.cost import CandidateNetworks, Sizes, Speed, Timing
+from poolstudy.study.forecast import FinishedTrial, Forecast, Workload, disk_bytes, max_seconds, typical_seconds
 
 SIZES = Sizes((28, 28, 1), classes=10, dense_units=100)
 SMALL = HyperParameters(pooling="max", pool_size=2, filters=(16, 16), dropout=0.4)
@@ -16,13 +16,13 @@ TIMINGS = (Timing(SMALL, 1), Timing(LARGE, 3))
 SPEED = Speed.fitted(TIMINGS, SIZES)
 
 
-def asked(trials: int, places: int = 1, copies: float | None = 2, timeout: float | None = None) -> Asked:
+def asked(trials: int, at_once: int = 1, copies: float | None = 2, timeout: float | None = None) -> Workload:
     """Trials of up to 5 epochs, of two networks."""
-    return Asked(trials, 5, places, Offer((SMALL, LARGE), copies, in_order=False), SIZES, timeout)
+    return Workload(trials, 5, at_once, CandidateNetworks((SMALL, LARGE), copies, in_order=False), SIZES, timeout)
 
 
-def listed(*networks: HyperParameters, places: int = 1) -> Asked:
-    return Asked(len(networks), 5, places, Offer(networks, 1, in_order=True), SIZES)
+def listed(*networks: HyperParameters, at_once: int = 1) -> Workload:
+    return Workload(len(networks), 5, at_once, CandidateNetworks(networks, 1, in_order=True), SIZES)
 
 
 class Told:
@@ -53,36 +53,36 @@ class Told:
 
 def test_at_most_is_every_epoch_of_the_dearest_networks_there_are() -> None:
     # Two large ones of 5 x 3 + 1 s, then, for there is no third, a small one of 5 x 1 + 1 s.
-    assert longest(asked(3), SPEED, start=1) == pytest.approx(16 + 16 + 6)
-    assert longest(asked(3, copies=None), SPEED, start=1) == pytest.approx(3 * 16)
+    assert max_seconds(asked(3), SPEED, start=1) == pytest.approx(16 + 16 + 6)
+    assert max_seconds(asked(3, copies=None), SPEED, start=1) == pytest.approx(3 * 16)
 
 
 def test_a_space_that_is_smaller_than_the_budget_is_trained_once() -> None:
-    assert longest(asked(100), SPEED, start=1) == pytest.approx(2 * 16 + 2 * 6)
-    assert middling(asked(100), SPEED, start=1) == pytest.approx(4 * 11)
+    assert max_seconds(asked(100), SPEED, start=1) == pytest.approx(2 * 16 + 2 * 6)
+    assert typical_seconds(asked(100), SPEED, start=1) == pytest.approx(4 * 11)
 
 
 def test_several_places_share_the_work_and_wait_for_the_last_trial() -> None:
     # 38 s over two places, and half of the dearest trial, which may begin last.
-    assert longest(asked(3, places=2), SPEED, start=1) == pytest.approx(38 / 2 + 16 / 2)
+    assert max_seconds(asked(3, at_once=2), SPEED, start=1) == pytest.approx(38 / 2 + 16 / 2)
     # One trial has one place, however many there are.
-    assert longest(asked(1, places=8), SPEED, start=1) == pytest.approx(16)
+    assert max_seconds(asked(1, at_once=8), SPEED, start=1) == pytest.approx(16)
 
 
 def test_a_timeout_bounds_it_but_for_the_trial_that_runs() -> None:
-    assert longest(asked(100, copies=None, timeout=20), SPEED, start=1) == pytest.approx(20 + 16)
+    assert max_seconds(asked(100, copies=None, timeout=20), SPEED, start=1) == pytest.approx(20 + 16)
 
 
 def test_nothing_left_takes_no_time() -> None:
-    assert longest(asked(0), SPEED, start=1) == 0
-    assert middling(asked(0), SPEED, start=1) == 0
+    assert max_seconds(asked(0), SPEED, start=1) == 0
+    assert typical_seconds(asked(0), SPEED, start=1) == 0
 
 
 def test_disk_is_the_model_with_its_optimizer_the_predictions_and_the_pictures() -> None:
     # The large network: (9 + 1) 64 + (9 x 64 + 1) 64 + (49 x 64 + 1) 100 + (100 + 1) 10 = 352,278 parameters.
     each = 4 * 4 * 352_278 + 4 * 1000 * 10
-    assert disk(asked(3), validation_images=1000, figures=False) == 3 * each
-    assert disk(asked(3), validation_images=1000, figures=True) > 3 * each + 3_000_000
+    assert disk_bytes(asked(3), validation_images=1000, figures=False) == 3 * each
+    assert disk_bytes(asked(3), validation_images=1000, figures=True) > 3 * each + 3_000_000
 
 
 def test_before_anything_has_ended_what_was_measured_counts() -> None:
@@ -126,7 +126,7 @@ def test_epochs_are_expected_as_they_were() -> None:
 
 
 def test_trials_to_come_go_where_a_place_is_free_first() -> None:
-    forecast = Told(listed(LARGE, SMALL, places=2), TIMINGS, start=0)
+    forecast = Told(listed(LARGE, SMALL, at_once=2), TIMINGS, start=0)
     assert forecast.left(0) == pytest.approx(15)
     forecast.started(1, LARGE, now=0)
     assert forecast.left(0) == pytest.approx(15)  # the small one beside it takes 5
@@ -146,12 +146,12 @@ def test_a_trial_that_does_not_count_is_still_to_be_done() -> None:
 
 
 def test_a_study_that_goes_on_knows_what_its_trials_took() -> None:
-    forecast = Told(listed(LARGE, SMALL), (), start=0, before=[Past(LARGE, 5, 3.0)])
+    forecast = Told(listed(LARGE, SMALL), (), start=0, before=[FinishedTrial(LARGE, 5, 3.0)])
     assert forecast.left(0) == pytest.approx(15)  # the small one alone, at 3 s an epoch: nothing tells it apart yet
 
 
 def test_ten_thousand_trials_to_come_take_what_those_that_ended_took() -> None:
-    many = Told(asked(10_000, places=2, copies=None), TIMINGS, start=0, before=[Past(SMALL, 5, 1.0)] * 5000)
+    many = Told(asked(10_000, at_once=2, copies=None), TIMINGS, start=0, before=[FinishedTrial(SMALL, 5, 1.0)] * 5000)
     left = many.left(0)
     # All that ended were small, so nothing tells the large ones apart: 1 s an epoch.
     assert left == pytest.approx(10_000 * 5 / 2)

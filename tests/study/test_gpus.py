@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from books import check_books, runs
+from books import check_agreement, runs
 from rich.console import Console
 
 from poolstudy.errors import DeviceError, StudyStopped
@@ -29,7 +29,7 @@ LOST = FIRST.model_copy(update={"bus": "", "problem": "GPU is lost"})
 
 
 def train(task: Any, on_epoch: Callable[[EpochRecord], bool]) -> TrialResult:
-    if isinstance(task, tasks.Training):
+    if isinstance(task, tasks.TrainTask):
         if task.device == "GPU:0":
             os.kill(os.getpid(), signal.SIGKILL)
         task = dataclasses.replace(task, device="CPU:0")
@@ -76,7 +76,7 @@ def test_after_a_gpu_is_lost_the_others_go_on_and_its_trials_are_tried_again(
     assert outcome.done == 4, said
     states = [run.data.tags["poolstudy.state"] for run in runs(project)]
     assert sorted(states) == ["complete"] * 4 + ["lost"]  # one worker a GPU: one attempt is lost, and no second one
-    check_books(project)
+    check_agreement(project)
     assert "Found GPU at: /device:GPU:0 (NVIDIA H200)" in said
     assert "2 workers, 1 a GPU (execution.workers_per_gpu)" in said
     assert "GPU at /device:GPU:0 (NVIDIA H200) is gone" in said
@@ -95,7 +95,7 @@ def test_when_no_gpu_is_left_the_study_stops_in_good_order_and_its_books_hold(
     assert error.exit_code == 3
     assert str(error).startswith("a trial was lost on GPU:0 (NVIDIA H200), and no GPU works any more")
     assert "GPU:1 (NVIDIA H200) is gone" in said
-    check_books(project)
+    check_agreement(project)
     states = {run.data.tags["poolstudy.state"] for run in runs(project)}
     assert "lost" in states
     assert states <= {"lost", "interrupted", "complete"}
@@ -113,4 +113,4 @@ def test_a_gpu_on_which_one_worker_died_and_which_still_works_is_used_again(
         run(project, monkeypatch, *settings)
     states = [run.data.tags["poolstudy.state"] for run in runs(project)]
     assert states == ["lost", "lost"]  # the only place is on GPU:0, which answers: the slot is tried as often as asked
-    check_books(project)
+    check_agreement(project)

@@ -11,12 +11,12 @@ from conftest import make_identity, make_result, open_trial
 from rich.console import Console
 
 from poolstudy.execution.local import LocalEngine
-from poolstudy.execution.placement import Place
+from poolstudy.execution.placement import Placement
 from poolstudy.search import Search
 from poolstudy.spec.load import load_config
 from poolstudy.spec.records import Attempt, Device, TrialResult, TrialSpec
-from poolstudy.study.coordinator import Coordinator, Surroundings
-from poolstudy.study.recovery import recover, settle
+from poolstudy.study.coordinator import Coordinator, StudyContext
+from poolstudy.study.recovery import finish_attempt, recover
 from poolstudy.system.signals import Interrupt
 from poolstudy.terminal.display import Display
 from poolstudy.tracking import Tracker
@@ -36,7 +36,7 @@ class Study:
     def open(self) -> None:
         self.search = Search(self.root / "optuna.db", load_config("tiny", [], self.root), make_identity())
         self.tracker = Tracker("sqlite:///mlflow.db", "artifacts", "tiny", self.root)
-        self.tracker.book = self.search.book
+        self.tracker.study_uid = self.search.study_uid
 
     def begin(self, *, folder: bool = True, run: bool = True) -> Attempt:
         attempt = self.search.next_attempt(2)
@@ -108,7 +108,7 @@ def test_a_run_whose_id_did_not_reach_the_folder_is_found(study: Study) -> None:
 
 def test_two_projects_that_run_the_same_study_in_one_store_take_no_run_of_each_others(study: Study) -> None:
     attempt, theirs = study.begin(run=False), Tracker("sqlite:///mlflow.db", "artifacts", "tiny", study.root)
-    theirs.book = "0" * 32
+    theirs.study_uid = "0" * 32
     their_study = theirs.open_study({"seed": 8}, {})
     their_run = open_trial(theirs, attempt.spec, attempt.name, 0)
     assert study.tracker.find_trial(attempt.spec, 0) is None
@@ -123,7 +123,7 @@ def test_two_projects_that_run_the_same_study_in_one_store_take_no_run_of_each_o
 
 
 def test_of_a_study_that_an_earlier_version_made_runs_are_found_without_a_book(study: Study) -> None:
-    study.tracker.book = ""
+    study.tracker.study_uid = ""
     attempt = study.begin(run=False)
     run_id = open_trial(study.tracker, attempt.spec, attempt.name, 0)
     assert study.tracker.find_trial(attempt.spec, 0) == run_id
@@ -168,7 +168,7 @@ def test_a_folder_of_another_book_goes_and_its_result_counts_for_nobody(study: S
 def test_a_run_that_only_its_folder_knows_is_noted(study: Study) -> None:
     attempt = study.begin()
     run_id = study.folder(attempt).run_id
-    settle(study.search, study.folder(attempt), "lost", "hung")
+    finish_attempt(study.search, study.folder(attempt), "lost", "hung")
     study.open()
     assert study.search.run_of(attempt) == ""
     recover(study.search, study.tracker, study.staging)
@@ -179,11 +179,11 @@ def go_on(study: Study, folder: Path) -> str:
     """A start of a study that has all its trials, and has nothing to draw: what it says."""
     study.open()
     config = load_config("tiny", ["study.trials=1", "tracking.figures.of=[]"], study.root)
-    around, out = Surroundings(study.staging, folder, [Place(Device())], {}, ""), io.StringIO()
+    context, out = StudyContext(study.staging, folder, [Placement(Device())], {}, ""), io.StringIO()
     display = Display(Console(file=out), 1, 3, "best_val_accuracy")
     with contextlib.closing(LocalEngine(run_task, [], folder / "log", 1)) as engine:
         coordinator = Coordinator(
-            config, around, engine, study.tracker, study.search, display, (display,), Interrupt(), 1
+            config, context, engine, study.tracker, study.search, display, (display,), Interrupt(), 1
         )
         coordinator.run()
         coordinator.finish(lambda: None)
@@ -194,7 +194,7 @@ def test_a_folder_that_cannot_be_read_is_set_aside_and_said(study: Study, tmp_pa
     attempt = study.begin(run=False)
     folder = study.folder(attempt)
     (folder.path / "result.json").write_text(RESULT.model_dump_json())
-    settle(study.search, folder, "complete")
+    finish_attempt(study.search, folder, "complete")
     (folder.path / "attempt.json").write_text('{"attempt": {"of": "another version"}}')
     said = "_unread/staging has attempts of another version that this one cannot read\n"
     for _ in range(2):
@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be_read_is_set_aside_and_said(study: Study, tmp_pa
 def test_a_run_that_is_opened_when_nothing_else_is_to_be_done_is_noted(study: Study, tmp_path: Path) -> None:
     attempt = study.begin(run=False)
     (study.folder(attempt).path / "result.json").write_text(RESULT.model_dump_json())
-    settle(study.search, study.folder(attempt), "complete")  # while the tracking server was away
+    finish_attempt(study.search, study.folder(attempt), "complete")  # while the tracking server was away
     go_on(study, tmp_path)
     (run,) = study.tracker.runs("trial")
     assert (run.state, study.search.run_of(attempt)) == ("complete", run.run_id)
@@ -216,7 +216,7 @@ def test_a_run_that_is_opened_when_nothing_else_is_to_be_done_is_noted(study: St
 def test_a_run_that_is_opened_after_its_trial_has_ended_is_noted_all_the_same(study: Study) -> None:
     attempt = study.begin(run=False)
     (study.folder(attempt).path / "result.json").write_text(RESULT.model_dump_json())
-    settle(study.search, study.folder(attempt), "complete")
+    finish_attempt(study.search, study.folder(attempt), "complete")
     study.search.opened_run(attempt, "late")
     assert [one.run_id for one in study.search.ended()] == ["late"]
     study.open()

@@ -17,7 +17,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from books import FILES, artifact, check_books, damaged_files, files_of, images_of, reached, runs, store, trials
+from books import FILES, artifact, check_agreement, damaged_files, files_of, images_of, reached, runs, store, trials
 from conftest import REPOSITORY, Command, kill_at, wait_for
 from conftest import start as started
 from damage import copied
@@ -31,7 +31,7 @@ from poolstudy.network.build import build_model, weights_of
 from poolstudy.network.weights import weights_digest
 from poolstudy.spec.load import load_config
 from poolstudy.spec.records import TrialSpec
-from poolstudy.study.cost import Offer
+from poolstudy.study.cost import CandidateNetworks
 
 UNDRAWN = {name for name in FILES if not name.endswith(".png")}
 IMAGES = {
@@ -59,7 +59,7 @@ def test_exactly_the_trials_that_were_asked_for_are_done(study: Path) -> None:
     assert Counter(run.data.tags["poolstudy.state"] for run in runs(study)) == {"complete": 5}
     assert sorted(int(run.data.tags["poolstudy.trial"]) for run in runs(study)) == [1, 2, 3, 4, 5]
     assert len({run.data.tags["poolstudy.spec_digest"] for run in runs(study)}) == 5
-    check_books(study)
+    check_agreement(study)
 
 
 def test_params_are_those_of_the_spec_that_trained(study: Path) -> None:
@@ -186,7 +186,7 @@ def test_the_doctor_knows_runs_that_were_noted_at_the_study(study: Path, tmp_pat
     damage.run_is_noted_late(root, first)
     damage.run_is_noted_late(root, second, instead="0" * 32)  # what was noted later counts
     assert damage.examined(root) == (True, "1 study: nothing disagrees\n")
-    check_books(root)
+    check_agreement(root)
 
 
 def test_the_doctor_mends_many_things_at_once(study: Path, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_the_doctor_mends_many_things_at_once(study: Path, tmp_path: Path) -> No
     assert healthy, said
     assert said.count("✓ mended") == 4  # what was left open is settled at once
     assert [run.data.tags["poolstudy.state"] for run in runs(root)] == ["complete"] * 4 + ["interrupted"]
-    check_books(root)
+    check_agreement(root)
 
 
 def test_the_benchmarks_read_where_its_time_went(study: Path) -> None:
@@ -222,7 +222,7 @@ def test_the_benchmarks_read_where_its_time_went(study: Path) -> None:
 
 def test_of_a_finished_study_the_forecast_ends_with_nothing_left(study: Path) -> None:
     told = read_study(study, "tiny")
-    offer = Offer.of(load_config("tiny", [], study).space, {"learning_rate": 0.001, "batch_size": 32})
+    offer = CandidateNetworks.of(load_config("tiny", [], study).space, {"learning_rate": 0.001, "batch_size": 32})
     said = list(forecast.told_again(told, offer))
     assert [one.done for one in said] == [1, 2, 3, 4, 5]
     assert said[-1].left == 0
@@ -250,7 +250,7 @@ def test_the_same_command_does_no_work_twice_and_more_trials_go_on(
     )
     assert more.returncode == 0, more.stderr
     assert "The space holds no other configuration: ended with 8 trials." in more.stdout
-    check_books(study, "small")
+    check_agreement(study, "small")
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_a_study_that_its_timeout_ended_goes_on(project: Path, poolstudy: Comman
     again = poolstudy(project, "run", "tiny", "study.trials=2")
     assert (again.returncode, again.stderr) == (0, "")
     assert [run.data.tags["poolstudy.state"] for run in runs(project)] == ["complete"] * 2
-    check_books(project)
+    check_agreement(project)
 
 
 @pytest.mark.slow
@@ -360,7 +360,7 @@ def test_ctrl_c_stops_in_good_order_a_second_study_is_refused_and_the_first_goes
     assert err == ""
     states = Counter(run.data.tags["poolstudy.state"] for run in runs(project))
     assert states["interrupted"] >= 1
-    check_books(project)
+    check_agreement(project)
 
 
 @pytest.mark.slow
@@ -374,7 +374,7 @@ def test_a_study_that_was_killed_goes_on_as_if_it_had_not_been(project: Path, st
     assert states["interrupted"] >= 1
     assert not [run for run in runs(project) if run.info.status == "RUNNING"]
     assert reached(project) == reached(study)
-    check_books(project)
+    check_agreement(project)
 
 
 def children(process: int) -> list[int]:
@@ -414,7 +414,7 @@ def test_a_trial_whose_process_is_killed_or_hangs_is_tried_again_in_its_slot(
     assert names == [("trial-0001", "lost"), ("trial-0001-retry-1", "complete"), ("trial-0002", "complete")]
     lost, retried, _ = runs(project)
     assert lost.data.tags["poolstudy.spec_digest"] == retried.data.tags["poolstudy.spec_digest"]
-    check_books(project)
+    check_agreement(project)
 
 
 @pytest.mark.slow
@@ -426,7 +426,7 @@ def test_a_study_outlives_the_server_of_its_workers(project: Path) -> None:
         out, err = study.communicate(timeout=240)
     assert (study.returncode, err) == (0, "")
     assert "3 of 3 trials done" in out
-    check_books(project)
+    check_agreement(project)
 
 
 @pytest.mark.slow
@@ -436,7 +436,7 @@ def test_a_listed_trial_that_fails_is_no_success(project: Path, poolstudy: Comma
         said = poolstudy(project, "run", "tiny", "sampler=list", listed, "study.trials=1")
         assert said.returncode == 1
         assert "0 trials done and 1 failed, the last because" in said.stderr
-    check_books(project)
+    check_agreement(project)
 
 
 @pytest.mark.slow
@@ -480,7 +480,7 @@ def test_a_picture_that_cannot_be_drawn_does_not_take_the_trial_with_it(
     assert run.data.tags["poolstudy.state"] == "complete"
     assert run.data.tags["poolstudy.pictures"].startswith("not drawn: ")
     assert files_of(project, run) >= UNDRAWN
-    check_books(project)
+    check_agreement(project)
 
 
 @pytest.mark.slow
@@ -498,7 +498,7 @@ def test_a_trial_that_was_trained_when_the_study_was_killed_counts_and_is_drawn_
     assert (run.info.run_id, run.info.status) == (open_run.info.run_id, "FINISHED")
     assert files_of(project, run) == FILES
     assert images_of(project, run) == sorted(IMAGES)
-    check_books(project)
+    check_agreement(project)
 
 
 @pytest.mark.slow
@@ -517,7 +517,7 @@ def test_a_run_that_was_deleted_does_not_stop_the_study(project: Path, poolstudy
     again = poolstudy(project, "run", "tiny")
     assert again.returncode == 0, again.stderr
     assert Counter(run.data.tags["poolstudy.state"] for run in runs(project))["complete"] == 5
-    check_books(project)
+    check_agreement(project)
 
 
 @pytest.mark.slow
@@ -528,4 +528,4 @@ def test_trials_that_fail_in_a_row_stop_the_study(project: Path, poolstudy: Comm
     assert Counter(run.data.tags["poolstudy.state"] for run in runs(project))["failed"] == 2
     (run,) = runs(project, kind="study")
     assert run.info.status == "FAILED"
-    check_books(project)
+    check_agreement(project)

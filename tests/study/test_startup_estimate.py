@@ -10,14 +10,14 @@ from conftest import REPOSITORY, make_spec
 
 from poolstudy.execution.local import LocalEngine
 from poolstudy.spec.load import load_config
-from poolstudy.spec.records import Ended
+from poolstudy.spec.records import CountedTrial
 from poolstudy.study import measurement
 from poolstudy.study.cost import Timing
-from poolstudy.study.forecast import Measured, Past
-from poolstudy.study.startup_estimate import Outlook, Room, look_ahead, measure
+from poolstudy.study.forecast import FinishedTrial, Measured
+from poolstudy.study.startup_estimate import FreeResources, StartupEstimate, estimate_startup, measure
 from poolstudy.trial import tasks
 
-ROOMY = Room(disk=10**12, memory=10**12)
+ROOMY = FreeResources(disk_bytes=10**12, memory=10**12)
 DATA = make_spec().data.model_copy(update={"image_shape": (28, 28, 1), "train_images": 1000})
 
 
@@ -37,17 +37,19 @@ class Engine:
         return Measured(timings, start=0.0, worker=10**9, server=10**9)
 
 
-def looked(engine: Engine, *overrides: str, ended: tuple[Ended, ...] = (), runs: tuple[Any, ...] = ()) -> Outlook:
+def looked(
+    engine: Engine, *overrides: str, ended: tuple[CountedTrial, ...] = (), runs: tuple[Any, ...] = ()
+) -> StartupEstimate:
     config = load_config("pooling", overrides, REPOSITORY)
     tracker: Any = SimpleNamespace(runs=lambda _: runs)
     anything: Any = engine
     measured = None if ended else measure(config, DATA, Path("unused"), anything, "CPU:0")
-    return look_ahead(config, DATA, 2, ended, tracker, measured)
+    return estimate_startup(config, DATA, 2, ended, tracker, measured)
 
 
-def trial(slot: int) -> Ended:
+def trial(slot: int) -> CountedTrial:
     network = make_spec().hyperparameters
-    return Ended(slot=slot, state="complete", objective=0.9, run_id=f"r{slot}", hyperparameters=network)
+    return CountedTrial(slot=slot, state="complete", objective=0.9, run_id=f"r{slot}", hyperparameters=network)
 
 
 def run(slot: int, train_seconds: float, images_per_second: float) -> Any:
@@ -57,26 +59,26 @@ def run(slot: int, train_seconds: float, images_per_second: float) -> Any:
 
 def test_the_cheapest_and_the_dearest_network_are_measured_and_the_most_is_said() -> None:
     engine = Engine(seconds=6)
-    outlook = looked(engine)
+    estimate = looked(engine)
     assert [one.title() for one in engine.networks] == [
         "max 3x3 · 16-16 filters · dropout 0",
         "max 2x2 · 64-64 filters · dropout 0",
     ]
-    time, needs = outlook.lines(ROOMY)
+    time, needs = estimate.lines(ROOMY)
     # 20 trials of 10 epochs of 6 s and 2 s of drawing over two places, and half a trial more: 651 s.
     assert time == "At most 11 min (20 trials of up to 10 epochs, 2 at a time)."
     assert needs.startswith("Needs up to ")
     assert "GB of memory (1000 GB free)." in needs
-    assert outlook.warnings(ROOMY) == []
+    assert estimate.warnings(ROOMY) == []
 
 
 def test_what_trials_took_that_have_ended_is_what_counts() -> None:
     engine = Engine(seconds=6)
     # 1000 images at 500 a second are 2 s an epoch; 8 s are four of them.
-    outlook = looked(engine, ended=(trial(1), trial(2)), runs=(run(1, 8, 500), run(9, 1, 1)))
-    assert outlook.past == (Past(make_spec().hyperparameters, 4, 2.0),)
+    estimate = looked(engine, ended=(trial(1), trial(2)), runs=(run(1, 8, 500), run(9, 1, 1)))
+    assert estimate.finished == (FinishedTrial(make_spec().hyperparameters, 4, 2.0),)
     # 18 trials of 20 and 2 s over two places, and half a trial more.
-    assert outlook.lines(ROOMY)[0] == "At most 3 min 29 s (18 trials of up to 10 epochs, 2 at a time)."
+    assert estimate.lines(ROOMY)[0] == "At most 3 min 29 s (18 trials of up to 10 epochs, 2 at a time)."
 
 
 def test_a_study_that_is_done_says_nothing() -> None:
@@ -84,9 +86,9 @@ def test_a_study_that_is_done_says_nothing() -> None:
 
 
 def test_a_measurement_that_fails_leaves_the_time_open() -> None:
-    outlook = looked(Engine(seconds=None))
-    assert outlook.lines(ROOMY) == []
-    assert outlook.forecast().left() is None
+    estimate = looked(Engine(seconds=None))
+    assert estimate.lines(ROOMY) == []
+    assert estimate.forecast().left() is None
 
 
 @pytest.mark.parametrize(("overrides", "seconds"), [((), 600), (("execution.trial_timeout=60",), 60)])
@@ -110,34 +112,34 @@ def test_a_measurement_that_hangs_does_not_hold_up_the_study(tmp_path: Path, mon
 
 
 def test_a_budget_beyond_the_space_is_the_space() -> None:
-    outlook = looked(Engine(6), "space.filters=[16,16]", "space.dropout=0.1", "study.trials=50")
-    assert outlook.asked.trials == 4  # two poolings, two windows
+    estimate = looked(Engine(6), "space.filters=[16,16]", "space.dropout=0.1", "study.trials=50")
+    assert estimate.asked.trials == 4  # two poolings, two windows
 
 
 def test_a_space_of_one_configuration_is_one_trial() -> None:
     one = ("space.pooling=max", "space.pool_size=2", "space.filters=[16,16]", "space.dropout=0.1")
     engine = Engine(seconds=6)
-    outlook = looked(engine, *one)
+    estimate = looked(engine, *one)
     assert len(engine.networks) == 1
-    assert outlook.lines(ROOMY)[0] == "At most 1 min 2 s (1 trial of up to 10 epochs, 1 at a time)."
+    assert estimate.lines(ROOMY)[0] == "At most 1 min 2 s (1 trial of up to 10 epochs, 1 at a time)."
 
 
 def test_pictures_that_are_not_drawn_take_no_time() -> None:
-    outlook = looked(Engine(seconds=0.2), "study.trials=2", "tracking.figures.of=[]")
+    estimate = looked(Engine(seconds=0.2), "study.trials=2", "tracking.figures.of=[]")
     # Two trials of 2 s over two places, and half a trial more.
-    assert outlook.lines(ROOMY)[0] == "At most 3 s (2 trials of up to 10 epochs, 2 at a time)."
+    assert estimate.lines(ROOMY)[0] == "At most 3 s (2 trials of up to 10 epochs, 2 at a time)."
 
 
 def test_too_little_room_is_a_warning_that_says_what_to_do() -> None:
-    disk, memory = looked(Engine(6)).warnings(Room(disk=10**6, memory=2 * 10**9))
-    assert disk.startswith("Warning, too little disk: mlruns/ has 1 MB left, the study needs up to ")
-    assert disk.endswith("; make room.")
+    disk_bytes, memory = looked(Engine(6)).warnings(FreeResources(disk_bytes=10**6, memory=2 * 10**9))
+    assert disk_bytes.startswith("Warning, too little disk: mlruns/ has 1 MB left, the study needs up to ")
+    assert disk_bytes.endswith("; make room.")
     assert "start fewer workers (execution.workers)." in memory
 
 
 def test_the_room_of_a_folder_is_some(tmp_path: Path) -> None:
-    room = Room.of(tmp_path)
-    assert room.disk > 0
+    room = FreeResources.of(tmp_path)
+    assert room.disk_bytes > 0
     assert room.memory > 0
 
 

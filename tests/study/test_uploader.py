@@ -15,7 +15,7 @@ from PIL import Image
 
 from poolstudy.errors import StoreError
 from poolstudy.spec.records import Attempt, EpochRecord
-from poolstudy.study.uploader import Delivery
+from poolstudy.study.uploader import Uploader
 from poolstudy.tracking import Tracker
 from poolstudy.trial.attempt_folder import AttemptFolder
 
@@ -77,8 +77,8 @@ def tracker(root: Path, request: pytest.FixtureRequest) -> Moody:
 
 
 @pytest.fixture
-def delivery(tracker: Moody) -> Iterator[Delivery]:
-    made = Delivery(tracker)
+def uploader(tracker: Moody) -> Iterator[Uploader]:
+    made = Uploader(tracker)
     yield made
     made.close()
 
@@ -100,16 +100,16 @@ def trained(tmp_path: Path) -> Callable[[int], AttemptFolder]:
     return make
 
 
-def bring(delivery: Delivery, folder: AttemptFolder, epochs: tuple[EpochRecord, ...] = RESULT.history) -> None:
+def bring(uploader: Uploader, folder: AttemptFolder, epochs: tuple[EpochRecord, ...] = RESULT.history) -> None:
     """As the coordinator does it."""
-    delivery.add(folder)
+    uploader.add(folder)
     for record in epochs:
         folder.add_epoch(record)
-        delivery.epoch(folder)
+        uploader.epoch(folder)
     folder.end("complete", "")
-    delivery.ready(folder)
+    uploader.finish(folder)
     deadline = time.monotonic() + 30
-    while not delivery.settle(0.2):
+    while not uploader.flush(0.2):
         assert time.monotonic() < deadline
 
 
@@ -129,57 +129,57 @@ def check_whole(tracker: Moody, count: int = 1) -> list[Run]:
 
 
 def test_an_attempt_arrives_with_its_own_times_and_its_folder_goes(
-    tracker: Moody, delivery: Delivery, trained: Callable[[int], AttemptFolder]
+    tracker: Moody, uploader: Uploader, trained: Callable[[int], AttemptFolder]
 ) -> None:
     folder = trained(7)
-    bring(delivery, folder)
+    bring(uploader, folder)
     (run,) = check_whole(tracker)
     assert run.info.start_time == folder.began_at
     assert run.data.params["seed"] == "99"
     assert run.data.tags["poolstudy.state"] == "complete"
-    assert list(delivery.opened()) == [(folder.attempt, run.info.run_id)]
+    assert list(uploader.drain_opened()) == [(folder.attempt, run.info.run_id)]
     assert not folder.path.exists()
-    assert (delivery.waiting(), delivery.away) == (0, None)
+    assert (uploader.pending(), uploader.away) == (0, None)
 
 
 def test_what_waited_while_the_server_was_away_arrives_in_order_and_once(
-    tracker: Moody, delivery: Delivery, trained: Callable[[int], AttemptFolder]
+    tracker: Moody, uploader: Uploader, trained: Callable[[int], AttemptFolder]
 ) -> None:
     tracker.away_for = 2
-    bring(delivery, trained(1))
+    bring(uploader, trained(1))
     tracker.away_for = 1
-    bring(delivery, trained(2))
+    bring(uploader, trained(2))
     check_whole(tracker, 2)
-    assert delivery.away is None
+    assert uploader.away is None
 
 
 def test_a_server_that_is_away_is_said_to_be_and_nobody_waits_for_it(
-    tracker: Moody, delivery: Delivery, trained: Callable[[int], AttemptFolder]
+    tracker: Moody, uploader: Uploader, trained: Callable[[int], AttemptFolder]
 ) -> None:
     tracker.away_for = 10**6
     folder = trained(1)
-    delivery.add(folder)
-    assert not delivery.settle(20)
-    assert delivery.away is not None
-    assert delivery.away.reason == "refused"
-    assert delivery.opens(folder, 60)  # is not worth waiting for
-    assert delivery.waiting() == 1
+    uploader.add(folder)
+    assert not uploader.flush(20)
+    assert uploader.away is not None
+    assert uploader.away.reason == "refused"
+    assert uploader.wait_opened(folder, 60)  # is not worth waiting for
+    assert uploader.pending() == 1
     tracker.away_for = 0
 
 
 def test_a_run_whose_creation_was_not_answered_is_found_again(
-    tracker: Moody, delivery: Delivery, trained: Callable[[int], AttemptFolder]
+    tracker: Moody, uploader: Uploader, trained: Callable[[int], AttemptFolder]
 ) -> None:
     tracker.answers_lost = 1
-    bring(delivery, trained(1))
+    bring(uploader, trained(1))
     check_whole(tracker)
 
 
 def test_a_run_that_a_slow_server_made_after_all_goes(
-    tracker: Moody, delivery: Delivery, trained: Callable[[int], AttemptFolder]
+    tracker: Moody, uploader: Uploader, trained: Callable[[int], AttemptFolder]
 ) -> None:
     tracker.slow = True
-    bring(delivery, trained(1))
+    bring(uploader, trained(1))
     check_whole(tracker)
 
 
@@ -198,44 +198,44 @@ def test_what_died_after_any_step_is_simply_brought_again(
 
     with monkeypatch.context() as once:
         once.setattr(tracker, step, dies)
-        died = Delivery(tracker)
+        died = Uploader(tracker)
         died.add(folder)
-        died.ready(folder)
+        died.finish(folder)
         with pytest.raises(StoreError, match="died"):
-            died.settle(20)
-    again = Delivery(tracker)
+            died.flush(20)
+    again = Uploader(tracker)
     again.add(AttemptFolder(folder.path))
-    again.ready(folder)
-    assert again.settle(20)
+    again.finish(folder)
+    assert again.flush(20)
     again.close()
     check_whole(tracker)
     assert not folder.path.exists()
 
 
 def test_a_store_that_says_no_for_good_is_told_with_the_reason(
-    tracker: Moody, delivery: Delivery, trained: Callable[[int], AttemptFolder]
+    tracker: Moody, uploader: Uploader, trained: Callable[[int], AttemptFolder]
 ) -> None:
     tracker.broken = True
     folder = trained(1)
-    delivery.add(folder)
+    uploader.add(folder)
     with pytest.raises(StoreError, match=r"failed \(\[Errno 28\] No space left on device\)"):
-        delivery.settle(20)
+        uploader.flush(20)
     assert folder.path.exists()
 
 
 def test_a_run_that_is_deleted_while_its_attempt_trains_gets_a_successor(
-    tracker: Moody, delivery: Delivery, trained: Callable[[int], AttemptFolder]
+    tracker: Moody, uploader: Uploader, trained: Callable[[int], AttemptFolder]
 ) -> None:
     folder = trained(1)
-    delivery.add(folder)
-    assert delivery.opens(folder, 20)
+    uploader.add(folder)
+    assert uploader.wait_opened(folder, 20)
     MlflowClient(tracker.uri).delete_run(folder.run_id)
     for record in RESULT.history:
         folder.add_epoch(record)
-        delivery.epoch(folder)
+        uploader.epoch(folder)
     folder.end("complete", "")
-    delivery.ready(folder)
-    assert delivery.settle(20)
+    uploader.finish(folder)
+    assert uploader.flush(20)
     check_whole(tracker)
-    first, second = (run_id for _, run_id in delivery.opened())
+    first, second = (run_id for _, run_id in uploader.drain_opened())
     assert first != second

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from poolstudy.spec.records import Ended, EpochRecord
+from poolstudy.spec.records import CountedTrial, EpochRecord
 from poolstudy.spec.space import HyperParameters
 from poolstudy.terminal import display as module
 from poolstudy.terminal.display import Display, leaderboard
@@ -27,8 +27,8 @@ def record(epoch: int, val_loss: float, val_accuracy: float) -> EpochRecord:
     return EpochRecord(epoch=epoch, loss=1, accuracy=0.5, val_loss=val_loss, val_accuracy=val_accuracy, seconds=2)
 
 
-def ended(slot: int, objective: float) -> Ended:
-    return Ended(slot=slot, state="complete", objective=objective, run_id="r", hyperparameters=NETWORK)
+def ended(slot: int, objective: float) -> CountedTrial:
+    return CountedTrial(slot=slot, state="complete", objective=objective, run_id="r", hyperparameters=NETWORK)
 
 
 def text_of(console: Console) -> list[str]:

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from poolstudy.errors import RunNotFound, StoreError
 from poolstudy.spec.records import State
-from poolstudy.tracking import FoundRun, Tracker, find_run, run_link, study_run
+from poolstudy.tracking import StoredRun, Tracker, find_run, run_link, study_run
 
 HISTORY = "epoch,loss,accuracy,val_loss,val_accuracy,seconds\n1,1.5,0.25,1.25,0.5,2.0\n2,1.0,0.5,1.125,0.75,1.5\n"
 
@@ -41,7 +41,7 @@ def tracker(root: Path) -> Tracker:
 
 
 @pytest.fixture(scope="module")
-def done(tracker: Tracker, tmp_path_factory: pytest.TempPathFactory) -> FoundRun:
+def done(tracker: Tracker, tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
     """A complete trial with its files, found by its first 12 digits."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "history.csv").write_text(HISTORY)
@@ -52,7 +52,7 @@ def done(tracker: Tracker, tmp_path_factory: pytest.TempPathFactory) -> FoundRun
     return find_run(tracker.uri, run_id[:12])
 
 
-def test_a_run_is_found_by_its_id_and_by_its_first_digits(tracker: Tracker, done: FoundRun) -> None:
+def test_a_run_is_found_by_its_id_and_by_its_first_digits(tracker: Tracker, done: StoredRun) -> None:
     assert find_run(tracker.uri, done.run_id) == done
     assert (done.name, done.study, done.kind, done.state, done.status) == (
         "trial-0007", "s", "trial", "complete", "FINISHED",
@@ -67,7 +67,7 @@ def test_a_run_is_found_by_its_id_and_by_its_first_digits(tracker: Tracker, done
     assert run_link("http://127.0.0.1:5000/", done) == link
 
 
-def test_its_files_are_read_back_as_what_they_were(done: FoundRun, tmp_path: Path) -> None:
+def test_its_files_are_read_back_as_what_they_were(done: StoredRun, tmp_path: Path) -> None:
     assert done.spec() == make_spec()
     history = done.history()
     assert history is not None
@@ -102,7 +102,7 @@ def test_a_damaged_file_is_named(tracker: Tracker, damage: str) -> None:
         found.spec()
 
 
-def test_a_file_that_has_gone_is_named(tracker: Tracker, done: FoundRun, tmp_path: Path) -> None:
+def test_a_file_that_has_gone_is_named(tracker: Tracker, done: StoredRun, tmp_path: Path) -> None:
     found = find_run(tracker.uri, trial(tracker, 9, "complete", [1.0]))
     assert found.files == ("spec.json",)
     (Path(found.artifacts.removeprefix("file://")) / "spec.json").unlink()

@@ -166,9 +166,9 @@ def test_a_run_shows_its_summary_and_its_diagram(link: str, browser: Chrome) -> 
 def test_compared_runs_show_their_pictures_side_by_side(link: str, browser: Chrome) -> None:
     browser.get(link)
     boxes = "[role=row] input[type=checkbox][aria-label^='Press Space to toggle row selection']"
-    for place in range(4):
+    for local_path in range(4):
         WebDriverWait(browser, 120).until(lambda page: len(page.find_elements(By.CSS_SELECTOR, boxes)) >= 5)
-        browser.execute_script("document.querySelectorAll(arguments[0])[arguments[1]].click()", boxes, place)
+        browser.execute_script("document.querySelectorAll(arguments[0])[arguments[1]].click()", boxes, local_path)
     press(browser, "Compare")
     press(browser, "kernels.png")
     assert shown(browser, LARGE_PICTURES, least=4) == 4

@@ -15,7 +15,7 @@ from poolstudy.spec.load import load_config
 from poolstudy.spec.records import EpochRecord, TrainingSettings, TrialSpec
 from poolstudy.spec.space import HyperParameters
 from poolstudy.training.adam import Adam
-from poolstudy.training.epochs import Epochs, order_of
+from poolstudy.training.epochs import EpochRunner, order_of
 from poolstudy.training.train import train
 
 
@@ -155,7 +155,7 @@ def test_an_epoch_as_one_compiled_program_trains_the_same(data: SearchData, smal
     for whole in (False, True):
         keras.utils.set_random_seed(1)
         model = build_model(network, data.identity.image_shape, 10, 8)
-        epochs = Epochs(model, data, batch_size=48, learning_rate=0.001, seed=1, whole=whole)
+        epochs = EpochRunner(model, data, batch_size=48, learning_rate=0.001, seed=1, whole=whole)
         results.append([*epochs.train(1), *epochs.train(2), *epochs.validate(), *model.get_weights()])
     for plain, compiled in zip(*results, strict=True):
         np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-6)

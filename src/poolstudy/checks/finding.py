@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Mark = Literal["ok", "look", "lacks"]
+Mark = Literal["ok", "warning", "error"]
 SETUP = "run: make setup"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: "ok", works but "look", or "lacks" something; what was found, and what to do."""
+    """One line: "ok", works but "warning", or "error" something; what was found, and what to do."""
 
     mark: Mark
     subject: str

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from poolstudy.errors import DeviceError
 from poolstudy.execution.gpu import nvidia
-from poolstudy.execution.gpu.diagnosis import Sight, full_card, look, why_no_gpu, why_unusable
+from poolstudy.execution.gpu.diagnosis import Sight, full_card, inspect_machine, why_no_gpu, why_unusable
 from poolstudy.execution.local import LocalEngine
 from poolstudy.spec.records import Device
 
@@ -42,7 +42,7 @@ def find_gpus(engine: LocalEngine, *, required: bool = False) -> Found:
         raise DeviceError(reason, "a process that imports it and answers", f"see {engine.log}") from None
     tried = engine.call_each([functools.partial(_try_gpu, gpu.name) for gpu in listed], _TRYING)
     found = [_answer(gpu, answer) for gpu, answer in zip(listed, tried, strict=True)]
-    usable, sight = tuple(gpu for gpu in found if not gpu.problem), look(build)
+    usable, sight = tuple(gpu for gpu in found if not gpu.problem), inspect_machine(build)
     full = tuple(gpu for gpu in found if gpu.problem and full_card(gpu.description, sight))
     reasons = _reasons(found, sight)
     if required and not usable:

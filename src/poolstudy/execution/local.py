@@ -23,7 +23,7 @@ import psutil
 from poolstudy.errors import DeviceError
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Key, Lost
 from poolstudy.execution.process import RunTask, answer, work
-from poolstudy.system.logs import output_to
+from poolstudy.system.logs import redirect_output
 
 _SERVERS = 3  # that may die, one after the other, before a task is given up
 _TENSORFLOW = {
@@ -37,7 +37,7 @@ _TENSORFLOW = {
 class _Worker:
     process: ForkServerProcess
     pipe: connection.Connection
-    lane: str
+    reuse_key: str
     timeout: float | None = None
     began: float = field(default_factory=time.monotonic)
     done: int = 0
@@ -76,7 +76,7 @@ class LocalEngine:
 
     def _serve(self) -> None:
         """Starts the server, if it does not run; it loads TensorFlow while this process goes on."""
-        with _environment(self._variables), output_to(self.log):
+        with _environment(self._variables), redirect_output(self.log):
             forkserver.ensure_running()
 
     def call(self, function: Callable[[], Any], timeout: float | None = None) -> Any:
@@ -118,7 +118,7 @@ class LocalEngine:
         finally:
             pipe.close()
 
-    def start(self, key: Key, task: Any, timeout: float | None = None, lane: str = "") -> None:
+    def start(self, key: Key, task: Any, timeout: float | None = None, reuse_key: str = "") -> None:
         """Starts a task; its events carry `key`.
 
         A server of workers that died is started anew; its workers go on, and tell their ends themselves.
@@ -131,14 +131,14 @@ class LocalEngine:
         Raises:
             DeviceError: the server dies again and again.
         """
-        worker = self._waiting(lane)
+        worker = self._waiting(reuse_key)
         if worker is None or not _sent(worker, task):
-            worker = self._new_worker(task, lane)
+            worker = self._new_worker(task, reuse_key)
         worker.timeout, worker.began = timeout, time.monotonic()
         self._workers[key] = worker
 
-    def _new_worker(self, task: Any, lane: str) -> _Worker:
-        keep = bool(lane) and self._tasks_per_worker > 1
+    def _new_worker(self, task: Any, reuse_key: str) -> _Worker:
+        keep = bool(reuse_key) and self._tasks_per_worker > 1
         for _ in range(_SERVERS):
             if not _server_lives():
                 self._serve()
@@ -151,13 +151,13 @@ class LocalEngine:
                 continue
             finally:
                 theirs.close()
-            return _Worker(process, ours, lane)
+            return _Worker(process, ours, reuse_key)
         raise DeviceError("the server of workers dies again and again", "one that goes on", f"see {self.log}")
 
-    def _waiting(self, lane: str) -> _Worker | None:
+    def _waiting(self, reuse_key: str) -> _Worker | None:
         """A worker of the lane that waits for a task."""
         for worker in self._idle:
-            if worker.lane == lane:
+            if worker.reuse_key == reuse_key:
                 self._idle.remove(worker)
                 return worker
         return None
@@ -204,14 +204,14 @@ class LocalEngine:
     def retire(self) -> None:
         """From now on every task has a new worker; those that are at work end after their task."""
         for worker in self._workers.values():
-            worker.lane = ""
+            worker.reuse_key = ""
         while self._idle:
             self._end(self._idle.pop())
 
     def _keeps(self, worker: _Worker) -> bool:
         """Whether a worker whose task ended in good order is to do another."""
         worker.done += 1
-        return bool(worker.lane) and worker.done < self._tasks_per_worker
+        return bool(worker.reuse_key) and worker.done < self._tasks_per_worker
 
     def _end(self, worker: _Worker) -> None:
         worker.kill()

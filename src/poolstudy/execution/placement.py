@@ -15,7 +15,7 @@ from poolstudy.system.files import replacing
 
 UNMEASURED = 4
 """Workers of a GPU where nobody measured how many are best: `make bench-gpu` does."""
-MOST = 64
+MOST_WORKERS = 64
 _OVERHEAD = 1.0e9  # bytes: CUDA's context, the libraries' kernels and their workspaces; not measured
 _CONTEXT = 0.5e9  # of that, what TensorFlow's own limit does not count; not measured either
 _LEAST_SHARE = 256  # megabytes of 2**20 bytes
@@ -25,7 +25,7 @@ _VALIDATION_BATCH = 500  # images, as training has it; a test holds them alike
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """Room for one worker.
 
     Attributes:
@@ -37,22 +37,22 @@ class Place:
     memory_mb: int | None = None
 
     @property
-    def lane(self) -> str:
+    def reuse_key(self) -> str:
         """Workers of one lane can stand in for each other, in one study; on the CPU a worker trains once."""
         return f"{self.device.name} at {self.device.bus}, {self.memory_mb}" if self.device.is_gpu else ""
 
 
-class Places:
+class PlacementPool:
     """The places of a study: taken when a worker starts, given back when it ends, closed when their GPU has gone.
 
     Args:
         places: all of them, in the order in which they are taken.
     """
 
-    def __init__(self, places: Sequence[Place]) -> None:
-        self._free = list(places)
-        self._taken: list[Place] = []
-        self._devices = list({place.device.name: place.device for place in places}.values())
+    def __init__(self, placements: Sequence[Placement]) -> None:
+        self._free = list(placements)
+        self._taken: list[Placement] = []
+        self._devices = list({placement.device.name: placement.device for placement in placements}.values())
 
     def __bool__(self) -> bool:
         """Whether one is free."""
@@ -60,17 +60,17 @@ class Places:
 
     def left(self) -> int:
         """How many there are, free or taken."""
-        return len(self._free) + sum(self._today(place) is not None for place in self._taken)
+        return len(self._free) + sum(self._today(placement) is not None for placement in self._taken)
 
-    def take(self) -> Place:
-        place = self._free.pop(0)
-        self._taken.append(place)
-        return place
+    def take(self) -> Placement:
+        placement = self._free.pop(0)
+        self._taken.append(placement)
+        return placement
 
-    def give_back(self, place: Place) -> None:
+    def give_back(self, placement: Placement) -> None:
         """The worker has ended: its place is free, unless its GPU has gone meanwhile."""
-        self._taken.remove(place)
-        if today := self._today(place):
+        self._taken.remove(placement)
+        if today := self._today(placement):
             self._free.append(today)
 
     def keep(self, gpus: Sequence[Device]) -> list[Device]:
@@ -80,17 +80,17 @@ class Places:
         """
         gone = [device for device in self._devices if _among(gpus, device) is None]
         self._devices = [now for device in self._devices if (now := _among(gpus, device))]
-        self._free = [today for place in self._free if (today := self._today(place))]
+        self._free = [today for placement in self._free if (today := self._today(placement))]
         return gone
 
-    def _today(self, place: Place) -> Place | None:
-        device = _among(self._devices, place.device)
-        return Place(device, place.memory_mb) if device else None
+    def _today(self, placement: Placement) -> Placement | None:
+        device = _among(self._devices, placement.device)
+        return Placement(device, placement.memory_mb) if device else None
 
 
 def plan(
     config: StudyConfig, identity: DataIdentity, gpus: Sequence[Device], cores: int, cache: Path
-) -> tuple[list[Place], str]:
+) -> tuple[list[Placement], str]:
     """A study's places on what there is, and a line about how many workers a GPU has, and why; empty without one.
 
     Args:
@@ -99,21 +99,21 @@ def plan(
         cache: the folder in which `make bench-gpu` leaves what it measured.
     """
     if not gpus:
-        return places(config.execution, [], cores, 1, {}), ""
+        return placements(config.execution, [], cores, 1, {}), ""
     free = {gpu.name: card.free for gpu in gpus if (card := nvidia.card_at(gpu.bus))}
     least = min(free.values()) if len(free) == len(gpus) else None
     measured = [best_measured(cache, gpu.description) for gpu in gpus]
     known = min(number for number in measured if number) if all(measured) else None
     need = memory_need(config, identity)
     workers, why = workers_per_gpu(config.execution, len(gpus), cores, least, need, known)
-    found = places(config.execution, gpus, cores, workers, free)
+    found = placements(config.execution, gpus, cores, workers, free)
     line = f"{len(found)} workers, {workers} a GPU ({why})"
     return found, line if config.execution.workers == "auto" else f"{len(found)} workers (execution.workers)"
 
 
-def places(
+def placements(
     execution: ExecutionSection, gpus: Sequence[Device], cores: int, workers: int, free: Mapping[str, int]
-) -> list[Place]:
+) -> list[Placement]:
     """A place for each worker that there may be at once; GPUs are filled evenly.
 
     Args:
@@ -128,7 +128,7 @@ def places(
     if execution.workers != "auto":
         devices = [devices[index % len(devices)] for index in range(execution.workers)]
     count = Counter(device.name for device in devices)
-    return [Place(device, _share(free.get(device.name), count[device.name])) for device in devices]
+    return [Placement(device, _share(free.get(device.name), count[device.name])) for device in devices]
 
 
 def workers_per_gpu(
@@ -151,7 +151,7 @@ def workers_per_gpu(
     bounds.append((max(1, cores // gpus), f"{cores} cores"))
     if least_free is not None:
         bounds.append((max(1, int(_SPARE * least_free / need)), f"{least_free / 1e9:.1f} GB free"))
-    return min([*bounds, (MOST, "the most")], key=lambda bound: bound[0])
+    return min([*bounds, (MOST_WORKERS, "the most")], key=lambda bound: bound[0])
 
 
 def trials_per_process(execution: ExecutionSection) -> int:
@@ -192,7 +192,7 @@ def best_measured(cache: Path, card: str) -> int | None:
         number = json.loads((cache / _MEASURED).read_text())[card]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return number if isinstance(number, int) and 1 <= number <= MOST else None
+    return number if isinstance(number, int) and 1 <= number <= MOST_WORKERS else None
 
 
 def note_measured(cache: Path, card: str, workers: int) -> None:
@@ -206,7 +206,7 @@ def note_measured(cache: Path, card: str, workers: int) -> None:
         new.write_text(json.dumps({**known, card: workers}, indent=2) + "\n")
 
 
-def best_crowd(rates: Mapping[int, float]) -> int:
+def best_sharing(rates: Mapping[int, float]) -> int:
     """Of the trials an hour by workers at once: the fewest workers that come within a twentieth of the most trials."""
     return min(workers for workers, rate in rates.items() if rate >= 0.95 * max(rates.values()))
 

@@ -21,7 +21,7 @@ from poolstudy.figures.diagram import Outline, draw_diagram, outline, small_diag
 from poolstudy.figures.feature_maps import feature_maps, layer_maps
 from poolstudy.figures.kernels import kernels, layer_kernels
 from poolstudy.figures.mistakes import mistakes, small_mistakes
-from poolstudy.figures.style import readable, save
+from poolstudy.figures.style import legible, save
 from poolstudy.figures.weights import layer_histogram, weights_histogram
 from poolstudy.network.forward import forward
 from poolstudy.network.weights import Maps, Weights
@@ -100,7 +100,7 @@ def _keyed(subject: Subject, example: int, maps: Maps, kernel_limit: float) -> I
 def _caption(subject: Subject, example: int) -> str:
     names, true = subject.spec.data.class_names, int(subject.labels[example])
     taken = int(subject.probabilities[example].argmax())
-    return f"{readable(names[true], true)},\ntaken for\n{readable(names[taken], taken)}"
+    return f"{legible(names[true], true)},\ntaken for\n{legible(names[taken], taken)}"
 
 
 def _counts(subject: Subject) -> NDArray[np.intp]:

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from poolstudy.figures.panel import Panel, coloured, fitted
-from poolstudy.figures.style import INK, SMALL, new_figure, readable, shades, write
+from poolstudy.figures.style import INK, SMALL, legible, new_figure, shades, write_text
 from poolstudy.spec.space import Pooling
 
 _MOST_NUMBERED = 20  # classes; with more of them a number in each cell could not be read
@@ -24,12 +24,12 @@ def confusion_matrix(counts: NDArray[np.intp], class_names: tuple[str, ...], poo
     size = min(8.0, 8 * 20 / classes)
     right, up = panel.points(4, 4)
     for label, name in enumerate(class_names):
-        text = readable(name, label)
+        text = legible(name, label)
         panel.text(-0.5 - right, label, text, size, ha="right", va="center")
         panel.text(label, -0.5 + up, text, size, ha="left", va="bottom", rotation=45, rotation_mode="anchor")
-    write(figure, 0.012, 0.415, "true class", 9, va="center", rotation=90)
+    write_text(figure, 0.012, 0.415, "true class", 9, va="center", rotation=90)
     correct = f"{int(np.trace(counts)):,} of {counts.sum():,}"
-    write(figure, 0.555, 0.925, f"predicted class ({correct} images right)", 9, ha="center")
+    write_text(figure, 0.555, 0.925, f"predicted class ({correct} images right)", 9, ha="center")
     if classes <= _MOST_NUMBERED:
         _numbers(panel, counts, counts, size=7.5)
     return figure
@@ -45,9 +45,9 @@ def small_confusion_matrix(
     panel = _shares(figure, (0.25, 0.01, 0.74, 0.8), counts, pooling)
     if classes <= 12:
         for label, name in enumerate(class_names):
-            panel.text(-0.5 - panel.points(2)[0], label, readable(name, label, limit=11), 7, ha="right", va="center")
+            panel.text(-0.5 - panel.points(2)[0], label, legible(name, label, limit=11), 7, ha="right", va="center")
         _numbers(panel, percent, counts, size=7)
-    write(figure, 0.99, 0.91, "percent of the true class (row)", 7.5, ha="right", va="top")
+    write_text(figure, 0.99, 0.91, "percent of the true class (row)", 7.5, ha="right", va="top")
     return figure
 
 
@@ -56,11 +56,11 @@ def _share(counts: NDArray[np.intp]) -> NDArray[np.float64]:
 
 
 def _shares(
-    figure: Figure, place: tuple[float, float, float, float], counts: NDArray[np.intp], pooling: Pooling
+    figure: Figure, bounds: tuple[float, float, float, float], counts: NDArray[np.intp], pooling: Pooling
 ) -> Panel:
     """The coloured cells; the middle of a cell has its column and row for coordinates."""
     classes, edges = len(counts), (-0.5, len(counts) - 0.5)
-    panel = Panel(figure, fitted(place, figure, (classes, classes), "N"), edges, edges[::-1])
+    panel = Panel(figure, fitted(bounds, figure, (classes, classes), "N"), edges, edges[::-1])
     panel.image(coloured(np.sqrt(_share(counts)), shades(pooling), 0, 1))
     return panel
 

@@ -2,9 +2,9 @@
 
 from matplotlib.figure import Figure
 
-from poolstudy.figures.panel import Panel, Place, ticks
-from poolstudy.figures.style import GREY_INK, NEUTRAL, SMALL, new_figure, write
-from poolstudy.spec.colours import COLOURS
+from poolstudy.figures.panel import Bounds, Panel, round_ticks
+from poolstudy.figures.style import GREY_INK, SMALL, new_figure, write_text
+from poolstudy.spec.colours import COLOURS, NEUTRAL
 from poolstudy.spec.records import TrialResult
 from poolstudy.spec.space import Pooling
 
@@ -16,13 +16,13 @@ def learning_curves(result: TrialResult, pooling: Pooling, heading: str) -> Figu
     figure = new_figure(6.4, 3.2, heading)
     colour = COLOURS[pooling]
     for left, metric in zip((0.09, 0.585), _UNITS, strict=True):
-        place = (left, 0.145, 0.4, 0.66)
-        best = _curve(figure, place, result, metric, colour, size=8, x_labels=True)
-        write(figure, left - 0.055, 0.825, f"{metric} ({_UNITS[metric]})", 9)
-        write(figure, left + 0.4, 0.825, f"best epoch {result.best_epoch}: {best:.4f}", 9, colour, ha="right")
-        write(figure, left + 0.16, 0.02, "epoch", 9, ha="center")
-    write(figure, 0.53, 0.02, "training", 9, GREY_INK, ha="right")
-    write(figure, 0.55, 0.02, "validation", 9, colour)
+        bounds = (left, 0.145, 0.4, 0.66)
+        best = _curve(figure, bounds, result, metric, colour, size=8, x_labels=True)
+        write_text(figure, left - 0.055, 0.825, f"{metric} ({_UNITS[metric]})", 9)
+        write_text(figure, left + 0.4, 0.825, f"best epoch {result.best_epoch}: {best:.4f}", 9, colour, ha="right")
+        write_text(figure, left + 0.16, 0.02, "epoch", 9, ha="center")
+    write_text(figure, 0.53, 0.02, "training", 9, GREY_INK, ha="right")
+    write_text(figure, 0.55, 0.02, "validation", 9, colour)
     return figure
 
 
@@ -30,14 +30,14 @@ def small_learning_curves(result: TrialResult, pooling: Pooling, heading: str) -
     """The same to be read at 256 pixels: one above the other, the best values as the panels' titles."""
     figure = new_figure(SMALL, SMALL, heading)
     for bottom, metric in zip((0.5, 0.08), _UNITS, strict=True):
-        place = (0.15, bottom, 0.82, 0.33)
-        best = _curve(figure, place, result, metric, COLOURS[pooling], size=9, x_labels=bottom < 0.4)
-        write(figure, 0.15, bottom + 0.345, f"{metric}: {best:.4f} in epoch {result.best_epoch}", 9)
+        bounds = (0.15, bottom, 0.82, 0.33)
+        best = _curve(figure, bounds, result, metric, COLOURS[pooling], size=9, x_labels=bottom < 0.4)
+        write_text(figure, 0.15, bottom + 0.345, f"{metric}: {best:.4f} in epoch {result.best_epoch}", 9)
     return figure
 
 
 def _curve(
-    figure: Figure, place: Place, result: TrialResult, metric: str, colour: str, *, size: float, x_labels: bool
+    figure: Figure, bounds: Bounds, result: TrialResult, metric: str, colour: str, *, size: float, x_labels: bool
 ) -> float:
     """Draws both curves of a metric; returns the validation's value in the best epoch."""
     epochs = [record.epoch for record in result.history]
@@ -46,8 +46,10 @@ def _curve(
     best = float(getattr(result.best, f"val_{metric}"))
     low, high = min(training + validation), max(training + validation)
     room = 0.07 * (high - low) or 0.05
-    panel = Panel(figure, place, (0.7, len(epochs) + 0.3), (low - room, high + room))
-    panel.scales(size, x_ticks=ticks(1, len(epochs), 9, whole=True) if x_labels else (), y_ticks=ticks(*panel.y, 6))
+    panel = Panel(figure, bounds, (0.7, len(epochs) + 0.3), (low - room, high + room))
+    panel.scales(
+        size, x_ticks=round_ticks(1, len(epochs), 9, whole=True) if x_labels else (), y_ticks=round_ticks(*panel.y, 6)
+    )
     panel.line([result.best_epoch] * 2, panel.y, colour, 0.8, linestyle=":")
     panel.line(epochs, training, NEUTRAL, 1.5, marker=".")
     panel.line(epochs, validation, colour, 2, marker=".")

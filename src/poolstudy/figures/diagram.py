@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from poolstudy.figures.panel import Panel
-from poolstudy.figures.style import NEUTRAL, SMALL, new_figure
-from poolstudy.spec.colours import COLOURS
+from poolstudy.figures.style import SMALL, new_figure
+from poolstudy.spec.colours import COLOURS, NEUTRAL
 from poolstudy.spec.space import Frozen, Pooling
 
 if TYPE_CHECKING:

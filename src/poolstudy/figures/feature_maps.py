@@ -7,8 +7,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from poolstudy.figures.panel import Panel, Place, coloured, fitted, scale_bar
-from poolstudy.figures.style import SMALL, in_grey, mosaic, new_figure, write
+from poolstudy.figures.panel import Bounds, Panel, coloured, fitted, scale_bar
+from poolstudy.figures.style import SMALL, in_grey, mosaic, new_figure, write_text
 from poolstudy.network.weights import Maps
 
 _COLOURS = colormaps["viridis"].with_extremes(bad="white")
@@ -33,18 +33,18 @@ def feature_maps(image: NDArray[np.uint8], maps: Maps, caption: str, heading: st
     figure = new_figure(width, height, heading)
     boot = (0.15 / width, 1 - 1.9 / height, 1.35 / width, 1.35 / height)
     Panel(figure, fitted(boot, figure, image.shape, "C")).image(in_grey(image))
-    write(figure, 0.825 / width, 1 - 1.95 / height, caption, 8, ha="center", va="top")
+    write_text(figure, 0.825 / width, 1 - 1.95 / height, caption, 8, ha="center", va="top")
     top = height - 0.2
     for pair, tall in zip(pairs, heights, strict=True):
         top -= 0.35 + tall
         for column, name in enumerate(pair):
             x = left + column * (side + gap)
-            place = (x / width, top / height, side / width, tall / height)
-            most = _show(figure, place, pictures[name], "NW")
-            write(figure, x / width, (top + tall + 0.05) / height, f"{name} {_shape(maps[name])}", 8)
+            bounds = (x / width, top / height, side / width, tall / height)
+            most = _show(figure, bounds, pictures[name], "NW")
+            write_text(figure, x / width, (top + tall + 0.05) / height, f"{name} {_shape(maps[name])}", 8)
             bar = min(tall, 1.0)
-            place = ((x + side + 0.08) / width, (top + tall - bar) / height, 0.08 / width, bar / height)
-            scale_bar(figure, place, _COLOURS, 0, most, size=6)
+            bounds = ((x + side + 0.08) / width, (top + tall - bar) / height, 0.08 / width, bar / height)
+            scale_bar(figure, bounds, _COLOURS, 0, most, size=6)
         top -= max(1.0 - tall, 0)
     return figure
 
@@ -56,7 +56,7 @@ def layer_maps(image: NDArray[np.uint8], layer: NDArray[np.float32], heading: st
     high = picture.shape[0] > 0.7 * picture.shape[1]
     Panel(figure, fitted((0.01, 0.65, 0.22, 0.22), figure, image.shape, "C")).image(in_grey(image))
     most = _show(figure, (0.25, 0.01, 0.74, 0.81) if high else (0.01, 0.01, 0.98, 0.62), picture, "NE")
-    write(figure, 0.99, 0.905, f"{_shape(layer)}, 0 to {most:.2g}", 8, ha="right", va="top")
+    write_text(figure, 0.99, 0.905, f"{_shape(layer)}, 0 to {most:.2g}", 8, ha="right", va="top")
     return figure
 
 
@@ -67,10 +67,10 @@ def _mosaic(layer: NDArray[np.float32]) -> NDArray[np.float32]:
     return mosaic(layer.transpose(2, 0, 1), columns)
 
 
-def _show(figure: Figure, place: Place, picture: NDArray[np.float32], anchor: Literal["NW", "NE"]) -> float:
+def _show(figure: Figure, bounds: Bounds, picture: NDArray[np.float32], anchor: Literal["NW", "NE"]) -> float:
     """Draws the maps on their common scale; returns its upper end, which one value in 200 is above."""
     most = float(np.nanquantile(picture, 0.995)) or float(np.nanmax(picture)) or 1.0
-    Panel(figure, fitted(place, figure, picture.shape, anchor)).image(coloured(picture, _COLOURS, 0, most))
+    Panel(figure, fitted(bounds, figure, picture.shape, anchor)).image(coloured(picture, _COLOURS, 0, most))
     return most
 
 

@@ -3,14 +3,12 @@
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from poolstudy.figures.panel import Panel, Place, coloured, fitted, scale_bar
-from poolstudy.figures.style import SMALL, mosaic, new_figure, write
-from poolstudy.network.weights import Weights
+from poolstudy.figures.panel import Bounds, Panel, coloured, fitted, scale_bar
+from poolstudy.figures.style import SMALL, mosaic, new_figure, write_text
+from poolstudy.network.weights import FloatArray, Weights
 
-Array = NDArray[np.float32]
-WEIGHTS = colormaps["RdBu_r"].with_extremes(bad="white")
+WEIGHT_COLOURS = colormaps["RdBu_r"].with_extremes(bad="white")
 # How many are drawn: tiles of a first convolution; filters, and input channels, of a later one; and at 256 pixels.
 _MOST_TILES, _MOST_LINES = 512, 64
 _SMALL_TILES, _SMALL_LINES = 64, 12
@@ -36,16 +34,16 @@ def kernels(untrained: Weights, trained: Weights, limit: float, heading: str) ->
     top = height - 0.2
     for line, side, tall in zip(lines, sides, heights, strict=True):
         top -= margin + tall
-        for place, (caption, picture) in enumerate(line):
-            x = left + place * (side + gap)
+        for column, (caption, picture) in enumerate(line):
+            x = left + column * (side + gap)
             _show(figure, (x / full, top / height, side / full, tall / height), picture, limit)
-            write(figure, x / full, (top + tall + 0.05) / height, caption, 8)
+            write_text(figure, x / full, (top + tall + 0.05) / height, caption, 8)
     bar = ((full - 0.5) / full, 1 - 1.6 / height, 0.1 / full, 1.1 / height)
-    scale_bar(figure, bar, WEIGHTS, -limit, limit, size=7)
+    scale_bar(figure, bar, WEIGHT_COLOURS, -limit, limit, size=7)
     return figure
 
 
-def _lines(name: str, untrained: Weights, trained: Weights) -> list[list[tuple[str, Array]]]:
+def _lines(name: str, untrained: Weights, trained: Weights) -> list[list[tuple[str, FloatArray]]]:
     """A convolution's pictures with their captions: tiles one above the other, lines of them beside each other."""
     kernel = trained[name]
     if kernel.ndim != 4:
@@ -64,16 +62,16 @@ def layer_kernels(name: str, untrained: Weights, trained: Weights, limit: float,
     flat = kernel.shape[2] == 1
     most = _SMALL_TILES if flat else _SMALL_LINES
     places = _STACKED if flat else _BESIDE
-    write(figure, 0.5, 0.91, _caption("", kernel, most), 8, ha="center", va="top")
-    for place, label, weights in zip(places, ("untrained", "trained"), (untrained, trained), strict=True):
+    write_text(figure, 0.5, 0.91, _caption("", kernel, most), 8, ha="center", va="top")
+    for bounds, label, weights in zip(places, ("untrained", "trained"), (untrained, trained), strict=True):
         picture = _picture(weights[name], most, columns=8 if kernel.shape[3] <= 32 else 16)
-        left, bottom, width, tall = fitted(place, figure, picture.shape, "N")
+        left, bottom, width, tall = fitted(bounds, figure, picture.shape, "N")
         _show(figure, (left, bottom, width, tall), picture, limit)
-        write(figure, left + width / 2, bottom + tall + 0.01, label, 8, ha="center")
+        write_text(figure, left + width / 2, bottom + tall + 0.01, label, 8, ha="center")
     return figure
 
 
-def _caption(name: str, kernel: Array, most: int) -> str:
+def _caption(name: str, kernel: FloatArray, most: int) -> str:
     channels, filters = kernel.shape[2:]
     layer = f"{name.partition('/')[0]}: " if name else ""
     if channels == 1:
@@ -81,7 +79,7 @@ def _caption(name: str, kernel: Array, most: int) -> str:
     return f"{layer}{_some(filters, most)} filters across, {_some(channels, most)} inputs down"
 
 
-def _most(kernel: Array) -> int:
+def _most(kernel: FloatArray) -> int:
     return _MOST_TILES if kernel.shape[2] == 1 else _MOST_LINES
 
 
@@ -89,7 +87,7 @@ def _some(count: int, most: int) -> str:
     return f"{count}" if count <= most else f"{most} of {count}"
 
 
-def _picture(kernel: Array, most: int, columns: int) -> Array:
+def _picture(kernel: FloatArray, most: int, columns: int) -> FloatArray:
     """A convolution's kernel as one picture of its slices."""
     if kernel.shape[2] == 1:
         tiles = kernel[:, :, 0, :most].transpose(2, 0, 1)
@@ -101,5 +99,5 @@ def _picture(kernel: Array, most: int, columns: int) -> Array:
     return np.pad(picture, ((0, 0), (0, max(0, least - picture.shape[1]))), constant_values=np.nan)
 
 
-def _show(figure: Figure, place: Place, picture: Array, limit: float) -> None:
-    Panel(figure, place).image(coloured(picture, WEIGHTS, -limit, limit))
+def _show(figure: Figure, bounds: Bounds, picture: FloatArray, limit: float) -> None:
+    Panel(figure, bounds).image(coloured(picture, WEIGHT_COLOURS, -limit, limit))

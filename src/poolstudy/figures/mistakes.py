@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from poolstudy.figures.panel import Panel
-from poolstudy.figures.style import SMALL, in_grey, new_figure, readable, write
+from poolstudy.figures.style import SMALL, in_grey, legible, new_figure, write_text
 from poolstudy.spec.colours import COLOURS
 from poolstudy.spec.space import Pooling
 
@@ -37,7 +37,7 @@ def mistakes(
     """
     figure = new_figure(8.0, 6.7, heading)
     told = "the true class, and below it what the image is taken for, with what probability"
-    write(figure, 0.5, 0.955, told, 8, ha="center", va="top")
+    write_text(figure, 0.5, 0.955, told, 8, ha="center", va="top")
     worst = most_wrong(labels, probabilities, 24)
     captions = [
         (true, f"{taken} {probabilities[index].max():.2f}")
@@ -72,7 +72,7 @@ def _names(
     """Of each image the true class, and the one it is taken for."""
     pairs = zip(labels[which], probabilities[which].argmax(axis=1), strict=True)
     return [
-        (readable(class_names[true], int(true), 12), readable(class_names[taken], int(taken), 12))
+        (legible(class_names[true], int(true), 12), legible(class_names[taken], int(taken), 12))
         for true, taken in pairs
     ]
 
@@ -90,7 +90,7 @@ def _grid(
 ) -> None:
     """Images in a grid below `top` (a share of the height), two lines of `size` points above each."""
     if not captions:
-        write(figure, 0.5, 0.5, "every validation image is right", 10, ha="center")
+        write_text(figure, 0.5, 0.5, "every validation image is right", 10, ha="center")
         return
     line = size * 1.3 / 72 / figure.get_figheight()
     width, height = 1 / columns, top / rows
@@ -99,11 +99,11 @@ def _grid(
     tall = round(side * height / (height - 2.5 * line))
     wide = max(side, round(tall * (width * figure.get_figwidth()) / (height * figure.get_figheight())))
     sheet = np.full((rows * tall, columns * wide, 3), 255, np.uint8)
-    for place, (image, (true, taken)) in enumerate(zip(images, captions, strict=True)):
-        row, column = divmod(place, columns)
+    for position, (image, (true, taken)) in enumerate(zip(images, captions, strict=True)):
+        row, column = divmod(position, columns)
         y, x = (row + 1) * tall - side, column * wide + (wide - side) // 2
         sheet[y : y + side, x : x + side] = in_grey(image)
         middle, above = (column + 0.5) * width, top - row * height
-        write(figure, middle, above - line, true, size, ha="center")
-        write(figure, middle, above - 2 * line, taken, size, colour, ha="center")
+        write_text(figure, middle, above - line, true, size, ha="center")
+        write_text(figure, middle, above - 2 * line, taken, size, colour, ha="center")
     Panel(figure, (0, 0, 1, top)).image(sheet)

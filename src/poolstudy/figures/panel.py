@@ -19,15 +19,16 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from matplotlib.transforms import Bbox, BboxBase, BboxTransform, TransformedBbox
 from numpy.typing import ArrayLike, NDArray
 
-from poolstudy.figures.style import FAINT, INK, NEUTRAL
+from poolstudy.figures.style import FAINT, INK
+from poolstudy.spec.colours import NEUTRAL
 
-Place = tuple[float, float, float, float]
+Bounds = tuple[float, float, float, float]
 """Left, bottom, width and height, as shares of a figure."""
-Range = tuple[float, float]
+Span = tuple[float, float]
 _POINT = 1 / 72
 
 
-class Picture(Artist):
+class PixelArtist(Artist):
     """A picture enlarged, or made smaller, to fill a box: of each dot the nearest value.
 
     Matplotlib's own images take colours for numbers still to be scaled, and four times as long.
@@ -61,11 +62,11 @@ class Panel:
         x, y: the values at its left and right, lower and upper end.
     """
 
-    def __init__(self, figure: Figure, place: Place, x: Range = (0, 1), y: Range = (0, 1)) -> None:
+    def __init__(self, figure: Figure, bounds: Bounds, x: Span = (0, 1), y: Span = (0, 1)) -> None:
         self.figure, self.x, self.y = figure, x, y
-        self._box = TransformedBbox(Bbox.from_bounds(*place), figure.transFigure)
+        self._box = TransformedBbox(Bbox.from_bounds(*bounds), figure.transFigure)
         self._values = BboxTransform(Bbox([[x[0], y[0]], [x[1], y[1]]]), self._box)
-        self._inches = place[2] * figure.get_figwidth(), place[3] * figure.get_figheight()
+        self._inches = bounds[2] * figure.get_figwidth(), bounds[3] * figure.get_figheight()
 
     def add(self, artist: Artist) -> None:
         """Adds an artist whose coordinates are the panel's values."""
@@ -75,7 +76,7 @@ class Panel:
     def line(self, x: ArrayLike, y: ArrayLike, colour: str, width: float, **style: Any) -> None:
         self.add(Line2D(np.asarray(x), np.asarray(y), color=colour, linewidth=width, **style))
 
-    def lines(self, segments: Sequence[tuple[Range, Range]], colour: str, width: float, zorder: float = 1) -> None:
+    def lines(self, segments: Sequence[tuple[Span, Span]], colour: str, width: float, zorder: float = 1) -> None:
         """Straight lines from point to point, all alike."""
         self.add(LineCollection(segments, colors=colour, linewidths=width, zorder=zorder))
 
@@ -83,14 +84,14 @@ class Panel:
         """A text at values; nothing in it is taken for a formula."""
         self.add(Text(x, y, text, fontsize=size, color=colour, parse_math=False, **style))
 
-    def points(self, x: float = 0, y: float = 0) -> Range:
+    def points(self, x: float = 0, y: float = 0) -> Span:
         """So many points, as differences of values."""
         width, height = self._inches
         return x * _POINT / width * (self.x[1] - self.x[0]), y * _POINT / height * (self.y[1] - self.y[0])
 
     def image(self, picture: NDArray[np.uint8]) -> None:
         """A picture, (rows, columns, red green blue), over the whole panel, each value a rectangle."""
-        self.figure.add_artist(Picture(picture, self._box))
+        self.figure.add_artist(PixelArtist(picture, self._box))
 
     def scales(self, size: float, *, x_ticks: Sequence[float], y_ticks: Sequence[float], counts: bool = False) -> None:
         """Rules on the left and below with labelled ticks, and a light grid of horizontal lines.
@@ -101,8 +102,8 @@ class Panel:
         right, up = self.points(3.5, 3.5)
         (left, end), (low, top) = self.x, self.y
         self.lines([((left, y), (end, y)) for y in y_ticks], FAINT, 0.6, zorder=0)
-        ticks = [((x, low), (x, low - up)) for x in x_ticks] + [((left, y), (left - right, y)) for y in y_ticks]
-        self.lines([((left, top), (left, low)), ((left, low), (end, low)), *ticks], NEUTRAL, 0.8, zorder=3)
+        round_ticks = [((x, low), (x, low - up)) for x in x_ticks] + [((left, y), (left - right, y)) for y in y_ticks]
+        self.lines([((left, top), (left, low)), ((left, low), (end, low)), *round_ticks], NEUTRAL, 0.8, zorder=3)
         for x, label in zip(x_ticks, labels(x_ticks), strict=True):
             self.text(x, low - 2 * up, label, size, ha="center", va="top")
         names = [EngFormatter(sep="")(y) for y in y_ticks] if counts else labels(y_ticks)
@@ -110,22 +111,22 @@ class Panel:
             self.text(left - 2 * right, y, label, size, ha="right", va="center_baseline")
 
 
-def scale_bar(figure: Figure, place: Place, colours: Colormap, low: float, high: float, size: float) -> None:
+def scale_bar(figure: Figure, bounds: Bounds, colours: Colormap, low: float, high: float, size: float) -> None:
     """The colour scale of a picture, with its ends and its middle."""
-    panel = Panel(figure, place, (0, 1), (low, high))
+    panel = Panel(figure, bounds, (0, 1), (low, high))
     panel.image(coloured(np.linspace(high, low, 128)[:, None], colours, low, high))
     right, _ = panel.points(3)
     for value in (low, (low + high) / 2, high):
         panel.text(1 + right, value, f"{value:.2g}".replace("-", "−"), size, va="center_baseline")
 
 
-def fitted(place: Place, figure: Figure, shape: tuple[int, ...], anchor: Literal["N", "NW", "NE", "C"]) -> Place:
+def fitted(bounds: Bounds, figure: Figure, shape: tuple[int, ...], anchor: Literal["N", "NW", "NE", "C"]) -> Bounds:
     """The largest part of a place that shows a picture of this shape (rows, columns, …) in its proportions.
 
     Args:
         anchor: which part: the middle above, left or right above, or the middle.
     """
-    left, bottom, width, height = place
+    left, bottom, width, height = bounds
     page = figure.get_figwidth() / figure.get_figheight()
     tall = min(height, width * page * shape[0] / shape[1])
     wide = min(width, height / page * shape[1] / shape[0])
@@ -140,7 +141,7 @@ def coloured(values: NDArray[Any], colours: Colormap, low: float, high: float) -
     return np.asarray(colours(share, bytes=True))[..., :3]
 
 
-def ticks(low: float, high: float, most: int = 6, *, whole: bool = False) -> list[float]:
+def round_ticks(low: float, high: float, most: int = 6, *, whole: bool = False) -> list[float]:
     """Round values within a range, at most so many, as matplotlib chooses them.
 
     Args:

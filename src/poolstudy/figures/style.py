@@ -16,7 +16,6 @@ from poolstudy.spec.colours import COLOURS
 from poolstudy.spec.space import Pooling
 from poolstudy.system.files import replacing
 
-NEUTRAL: Final = "#8C8C8C"
 GREY_INK: Final = "#666666"
 FAINT: Final = "#E4E4E4"
 INK: Final = "#222222"
@@ -29,11 +28,11 @@ def new_figure(width: float, height: float, heading: str = "", size: float = 10)
     """A figure of its own, in inches, under a heading; nothing global is touched."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER)
     if heading:
-        write(figure, 0.5, 1 - 0.06 / height, heading, size, ha="center", va="top")
+        write_text(figure, 0.5, 1 - 0.06 / height, heading, size, ha="center", va="top")
     return figure
 
 
-def write(figure: Figure, x: float, y: float, text: str, size: float, colour: str = INK, **style: Any) -> None:
+def write_text(figure: Figure, x: float, y: float, text: str, size: float, colour: str = INK, **style: Any) -> None:
     """A text at shares of a figure; nothing in it is taken for a formula."""
     figure.text(x, y, text, fontsize=size, color=colour, parse_math=False, **style)
 
@@ -75,7 +74,7 @@ def _letters() -> frozenset[int]:
     return frozenset(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap())
 
 
-def readable(name: str, label: int, limit: int = 14) -> str:
+def legible(name: str, label: int, limit: int = 14) -> str:
     """A class's name as the font can draw it, cut to `limit` characters; "class 3" where it cannot."""
     if not name or any(ord(letter) not in _letters() for letter in name):
         return f"class {label}"

@@ -6,15 +6,12 @@ whose start takes seconds.
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
-from poolstudy.network.weights import Maps, Weights
+from poolstudy.network.weights import FloatArray, Maps, Weights
 from poolstudy.spec.space import Pooling
 
-Array = NDArray[np.float32]
 
-
-def forward(weights: Weights, pooling: Pooling, pool_size: int, image: Array) -> Maps:
+def forward(weights: Weights, pooling: Pooling, pool_size: int, image: FloatArray) -> Maps:
     """The maps of every layer, in order: `conv_1`, `pool_1`, `conv_2`, ….
 
     Args:
@@ -28,14 +25,14 @@ def forward(weights: Weights, pooling: Pooling, pool_size: int, image: Array) ->
     return maps
 
 
-def _convolved(image: Array, kernel: Array, bias: Array) -> Array:
+def _convolved(image: FloatArray, kernel: FloatArray, bias: FloatArray) -> FloatArray:
     """Convolution that keeps the size, then ReLU. `kernel`: (rows, columns, channels, filters)."""
     around = [((side - 1) // 2, side // 2) for side in kernel.shape[:2]]
     patches = sliding_window_view(np.pad(image, [*around, (0, 0)]), kernel.shape[:2], axis=(0, 1))
     return np.asarray(np.maximum(np.tensordot(patches, kernel, axes=((3, 4, 2), (0, 1, 2))) + bias, 0))
 
 
-def _pooled(image: Array, pooling: Pooling, size: int) -> Array:
+def _pooled(image: FloatArray, pooling: Pooling, size: int) -> FloatArray:
     """Windows side by side; rows and columns that fill none are left out."""
     rows, columns = (side // size for side in image.shape[:2])
     windows = image[: rows * size, : columns * size].reshape(rows, size, columns, size, -1)

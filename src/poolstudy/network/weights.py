@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+FloatArray = NDArray[np.float32]
 Weights = dict[str, NDArray[np.float32]]
 """By "layer/variable", such as "conv_1/kernel", in the order of the layers."""
 

@@ -17,9 +17,9 @@ from poolstudy.errors import printable
 from poolstudy.spec.load import load_tracking
 from poolstudy.spec.records import EpochRecord, best_epoch
 from poolstudy.system.formats import clock
-from poolstudy.terminal.console import writable
-from poolstudy.terminal.display import COLOURS
-from poolstudy.tracking import FoundRun, find_run, readable, resolved_uri, run_link
+from poolstudy.terminal.console import encodable
+from poolstudy.terminal.display import TERMINAL_COLOURS
+from poolstudy.tracking import StoredRun, find_run, reading_mlflow, resolved_uri, run_link
 from poolstudy.tracking.dashboard import LOCAL_SERVER
 
 _STATES = {"complete": "green", "pruned": "yellow", "failed": "red", "lost": "red"}
@@ -45,7 +45,7 @@ def show_run(text: str, root: Path, console: Console) -> None:
     uri = resolved_uri(load_tracking(root).uri, root)
     run = find_run(uri, text)
     server = uri if uri.startswith(("http://", "https://")) else LOCAL_SERVER
-    with readable(uri):
+    with reading_mlflow(uri):
         blocks = list(_page(run, server, console))
     for block in blocks:
         if isinstance(block, str):
@@ -54,7 +54,7 @@ def show_run(text: str, root: Path, console: Console) -> None:
             console.print(block)
 
 
-def _page(run: FoundRun, server: str, console: Console) -> Iterator[Block]:
+def _page(run: StoredRun, server: str, console: Console) -> Iterator[Block]:
     yield from _heading(run)
     yield from _study(run) if run.kind == "study" else _trial(run, console)
     yield from _section("Files")
@@ -65,7 +65,7 @@ def _page(run: FoundRun, server: str, console: Console) -> Iterator[Block]:
     yield f"  {run_link(server, run)}"
 
 
-def _heading(run: FoundRun) -> Iterator[Block]:
+def _heading(run: StoredRun) -> Iterator[Block]:
     state = Text(run.standing, style=_STATES.get(run.standing, "cyan"))
     what = f"study {run.name}" if run.kind == "study" else f"{run.name} of study {run.study}"
     kind = "" if run.kind in ("study", "trial") else f" ({run.kind})"
@@ -76,7 +76,7 @@ def _heading(run: FoundRun) -> Iterator[Block]:
     yield f"run {run.run_id}"
 
 
-def _when(run: FoundRun) -> str:
+def _when(run: StoredRun) -> str:
     began = f"began {run.start.astimezone():%Y-%m-%d %H:%M:%S}"
     if run.kind == "study":  # which may have been stopped for a while, and gone on under another process
         return f"{began}, ended {run.end.astimezone():%Y-%m-%d %H:%M:%S}" if run.end else began
@@ -88,7 +88,7 @@ def _when(run: FoundRun) -> str:
 # A study's own run
 
 
-def _study(run: FoundRun) -> Iterator[Block]:
+def _study(run: StoredRun) -> Iterator[Block]:
     yield from _section("Settings", _pairs(run.params.items()))
     trials = run.trials()
     counts = Counter(trial.standing for trial in trials)
@@ -106,15 +106,15 @@ def _study(run: FoundRun) -> Iterator[Block]:
 # A trial's run
 
 
-def _trial(run: FoundRun, console: Console) -> Iterator[Block]:
+def _trial(run: StoredRun, console: Console) -> Iterator[Block]:
     yield from _section("Spec", _pairs(_spec(run), run.params.get("pooling")))
     once = [(name, _number(name, run.metrics[name])) for name in _ONCE if name in run.metrics]
     if once:
         once.append(("stopped by", run.tags.get("poolstudy.stop_reason", "unknown")))
     history = run.history() or run.logged_epochs()
     nothing = Text("nothing yet" if run.state is None else "nothing: it did not end in good order")
-    yield from _section("Reached", _pairs(once) if once else nothing)
-    yield from _section("Epochs", _curve(history, console) if history else Text("none ended"))
+    yield from _section("TrialOutcome", _pairs(once) if once else nothing)
+    yield from _section("EpochRunner", _curve(history, console) if history else Text("none ended"))
     if layers := run.table("layers.csv"):
         yield from _section("Layers", _layers(layers, console))
     yield from _section("Attempts at this slot")
@@ -151,7 +151,7 @@ def _computed_with(found: Any) -> Iterator[tuple[str, str]]:
     yield "device", f"{found.get('device')}, {found.get('threads')} thread(s), {found.get('processor')}"
 
 
-def _spec(run: FoundRun) -> Iterator[tuple[str, str]]:
+def _spec(run: StoredRun) -> Iterator[tuple[str, str]]:
     spec = run.spec()
     if spec is None:
         yield "params", _listed(run.params)
@@ -188,7 +188,7 @@ def _curve(history: Sequence[EpochRecord], console: Console) -> Block:
 def _bar(share: float, width: int, console: Console) -> str:
     """A horizontal bar of that share of the width, in eighths of a character."""
     whole, eighth = divmod(round(share * width * 8), 8)
-    return writable(console, "█" * whole + _EIGHTHS[eighth].strip(), "#" * round(share * width))
+    return encodable(console, "█" * whole + _EIGHTHS[eighth].strip(), "#" * round(share * width))
 
 
 def _layers(rows: Sequence[Mapping[str, str]], console: Console) -> Block:
@@ -214,7 +214,7 @@ def _layer(row: Mapping[str, str], console: Console) -> tuple[str, str, str, str
 
 def _spread(row: Mapping[str, str], when: str, console: Console) -> str:
     mean, deviation = float(row[f"{when}_mean"]), float(row[f"{when}_std"])
-    return f"{mean:+.4f} {writable(console, '±', '+-')} {deviation:.4f}"
+    return f"{mean:+.4f} {encodable(console, '±', '+-')} {deviation:.4f}"
 
 
 # Pieces
@@ -235,7 +235,7 @@ def _pairs(rows: Iterable[tuple[str, str]], pooling: str | None = None) -> Block
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    colours = {str(kind): colour for kind, colour in COLOURS.items()}
+    colours = {str(kind): colour for kind, colour in TERMINAL_COLOURS.items()}
     for name, value in rows:
         style = colours.get(pooling or "", "") if name in ("network", "params") else ""
         table.add_row(name, Text(printable(value), style))

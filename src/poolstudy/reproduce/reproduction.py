@@ -17,9 +17,9 @@ from rich.text import Text
 
 from poolstudy.data.loading import load_search_data, resolved
 from poolstudy.errors import (
-    ClaimBroken,
     ConfigurationError,
     DataError,
+    RecordTampered,
     RunNotFound,
     StoreError,
     TrialLost,
@@ -31,8 +31,8 @@ from poolstudy.execution.devices import find_gpus, hardware
 from poolstudy.execution.local import LocalEngine
 from poolstudy.reproduce.verdict import (
     METRICS,
-    Claim,
-    Reached,
+    RunRecord,
+    TrialOutcome,
     Verdict,
     data_differences,
     differences,
@@ -44,27 +44,27 @@ from poolstudy.spec.datasets import DigitsData, IdxData
 from poolstudy.spec.load import load_tracking
 from poolstudy.spec.records import Device, EpochRecord, State, TrialSpec, digest_of
 from poolstudy.system import logs
-from poolstudy.system.files import replacing, writable
+from poolstudy.system.files import replacing, writing_to
 from poolstudy.terminal.progress import DownloadProgress
-from poolstudy.tracking import STORE_ERRORS, FoundRun, Tracker, find_run, readable, resolved_uri
+from poolstudy.tracking import MLFLOW_ERRORS, StoredRun, Tracker, find_run, reading_mlflow, resolved_uri
 from poolstudy.trial import provenance, tasks
 
 _KEY = ("reproduce", 0)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Reproduction:
     """What came of a reproduction: its verdict, the claim it was held against, what it reached, its own run."""
 
     verdict: Verdict
-    claim: Claim
-    reached: Reached
+    original: RunRecord
+    reached: TrialOutcome
     run_id: str
 
 
 def reproduce(
     which: str, root: Path, console: Console, *, threads: int | None = None, data: Path | None = None
-) -> Outcome:
+) -> Reproduction:
     """Trains a run's spec again and compares; the reproduction is a run of its own.
 
     Args:
@@ -79,41 +79,46 @@ def reproduce(
         TrialLost: the process that trained it died.
     """
     tracking = load_tracking(root)
-    claim = read_claim(which, root, tracking)
-    what = f"{claim.name} of study {claim.spec.study}, {claim.spec.hyperparameters.title()}, run {claim.run_id}"
+    original = read_record(which, root, tracking)
+    network = original.spec.hyperparameters.title()
+    what = f"{original.name} of study {original.spec.study}, {network}, run {original.run_id}"
     console.print(f"Reproducing {printable(what)}", soft_wrap=True, markup=False)
     with DownloadProgress(console) as progress:
-        found = load_search_data(_source(claim, root, data), root, progress)
+        found = load_search_data(_source(original, root, data), root, progress)
     log = root / "mlruns" / "logs" / "reproduce.log"
-    threads = threads or claim.threads
+    threads = threads or original.threads
     with contextlib.closing(LocalEngine(tasks.run_task, tasks.PRELOAD, log, threads)) as engine:
         gpus = find_gpus(engine).gpus
-        logs.keep_in(log)
-        device = _device(claim, gpus)
-        tracker = Tracker(tracking.uri, tracking.artifacts, claim.spec.study, root, restore=False)
-        about = provenance.provenance(claim.source) | hardware(device)
+        logs.redirect_logging(log)
+        device = _device(original, gpus)
+        tracker = Tracker(tracking.uri, tracking.artifacts, original.spec.study, root, restore=False)
+        about = provenance.provenance(original.source) | hardware(device)
         try:
             run_id = tracker.open_reproduction(
-                claim.spec, f"{claim.name}-reproduction", claim.run_id, provenance.patch()
+                original.spec, f"{original.name}-reproduction", original.run_id, provenance.patch()
             )
             folder = root / "mlruns" / "staging" / "_reproductions" / run_id
             with _closing(tracker, run_id, folder) as close:
-                parts = data_differences(claim.spec.data, found.identity)
+                parts = data_differences(original.spec.data, found.identity)
                 if parts:  # other data: there is nothing to train
                     reasons = tuple(str(part) for part in parts)
                     verdict = Verdict(word="different", reasons=reasons, differences=parts)
-                    reached = Reached()
+                    reached = TrialOutcome()
                 else:
                     saved = found.save(root / "mlruns" / "cache" / found.identity.digest[:16])
-                    task = tasks.Training(claim.spec, saved, folder, device.name, threads, about)
-                    reached = _trained(engine, task, claim, lambda one: _log(tracker, run_id, one, claim, console))
+                    task = tasks.TrainTask(original.spec, saved, folder, device.name, threads, about)
+                    reached = _trained(
+                        engine, task, original, lambda one: _log(tracker, run_id, one, original, console)
+                    )
                     now = json.loads((folder / "files" / "environment.json").read_text())
                     now.pop("data_source")  # where the data lay does not matter: what they are has been compared
-                    loose = not_deterministic(claim.spec, (claim.device, device.name), max(claim.threads, threads))
-                    verdict = judge(claim.reached, reached, differences(claim.environment, now), loose)
-                outcome = Outcome(verdict, claim, reached, run_id)
+                    loose = not_deterministic(
+                        original.spec, (original.device, device.name), max(original.threads, threads)
+                    )
+                    verdict = judge(original.reached, reached, differences(original.environment, now), loose)
+                outcome = Reproduction(verdict, original, reached, run_id)
                 close(outcome)
-        except (OSError, *STORE_ERRORS) as error:
+        except (OSError, *MLFLOW_ERRORS) as error:
             found_text = f"a store or folder failed ({one_line(error)})"
             raise StoreError(found_text, "ones that can be written", "mend it, then try again") from None
     return outcome
@@ -125,33 +130,33 @@ def freeze(which: str, root: Path) -> Path:
     Raises:
         RunNotFound, StoreError, ClaimBroken: as for `reproduce`.
     """
-    claim = read_claim(which, root, load_tracking(root))
-    path = root / "experiments" / claim.spec.study / "best.json"
-    with writable(path), replacing(path) as file:
-        file.write_text(claim.sealed())
+    original = read_record(which, root, load_tracking(root))
+    path = root / "experiments" / original.spec.study / "best.json"
+    with writing_to(path), replacing(path) as file:
+        file.write_text(original.to_json())
     return path
 
 
 # The claim
 
 
-def read_claim(which: str, root: Path, tracking: TrackingSection) -> Claim:
+def read_record(which: str, root: Path, tracking: TrackingSection) -> RunRecord:
     """What a run, or a best.json, says of itself, if it fits together."""
     if not which.endswith(".json"):
         uri = resolved_uri(tracking.uri, root)
         run = find_run(uri, which)
-        with readable(uri):
-            return claim_of(run)
+        with reading_mlflow(uri):
+            return record_of(run)
     try:
         text = Path(which).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:  # not there, no text, no name that a file can have
         raise ConfigurationError(
             f"{which}: {one_line(error)}", "a file that `poolstudy freeze` wrote", "name it"
         ) from None
-    return Claim.unsealed(text, which)
+    return RunRecord.from_json(text, which)
 
 
-def claim_of(run: FoundRun) -> Claim:
+def record_of(run: StoredRun) -> RunRecord:
     """What a run says of itself.
 
     Raises:
@@ -164,7 +169,7 @@ def claim_of(run: FoundRun) -> Claim:
         raise StoreError(f"run {run.run_id} has no environment.json", "it among its artifacts", "restore the artifacts")
     try:
         content = json.loads(environment)
-        claim = Claim(
+        original = RunRecord(
             run_id=run.run_id,
             name=run.name,
             spec=spec,
@@ -174,11 +179,11 @@ def claim_of(run: FoundRun) -> Claim:
         )
     except (ValueError, KeyError, AttributeError, TypeError, ValidationError) as error:
         reason = one_line(error)
-        raise ClaimBroken(f"environment.json of run {run.run_id}: {reason}", "it as written", "restore it") from None
-    return claim
+        raise RecordTampered(f"environment.json of run {run.run_id}: {reason}", "it as written", "restore it") from None
+    return original
 
 
-def _checked_spec(run: FoundRun) -> TrialSpec:
+def _checked_spec(run: StoredRun) -> TrialSpec:
     if run.kind != "trial":
         what = f"run {run.run_id} is a {run.kind or 'run of another program'}"
         raise RunNotFound(what, "a trial", "see its study's trials: poolstudy show ID")
@@ -192,21 +197,21 @@ def _checked_spec(run: FoundRun) -> TrialSpec:
     tag, digest = run.tags.get("poolstudy.spec_digest", ""), digest_of(json.loads(text))
     if digest != tag:
         found = f"spec.json of run {run.run_id} has digest {digest[:16]}…"
-        raise ClaimBroken(found, f"{tag[:16]}…, which it was started with: it was changed", "restore it")
+        raise RecordTampered(found, f"{tag[:16]}…, which it was started with: it was changed", "restore it")
     return spec
 
 
-def _reached(run: FoundRun) -> Reached:
+def _reached(run: StoredRun) -> TrialOutcome:
     history, logged = run.history() or (), run.logged_epochs()
     for row, point in zip(history, logged, strict=False):
         for metric in METRICS:
             if getattr(row, metric) != getattr(point, metric):
                 found = f"history.csv of run {run.run_id}: {metric} {getattr(row, metric)} in epoch {row.epoch}"
-                raise ClaimBroken(found, f"{getattr(point, metric)}, which was logged: it was changed", "restore it")
+                raise RecordTampered(found, f"{getattr(point, metric)}, which was logged: it was changed", "restore it")
     if history and len(history) != len(logged):
         found = f"history.csv of run {run.run_id} has {len(history)} epochs"
-        raise ClaimBroken(found, f"{len(logged)}, which were logged: it was changed", "restore it")
-    reached = Reached.model_validate(
+        raise RecordTampered(found, f"{len(logged)}, which were logged: it was changed", "restore it")
+    reached = TrialOutcome.model_validate(
         {
             "history": history,
             "stop_reason": run.tags.get("poolstudy.stop_reason", "failed"),
@@ -218,16 +223,16 @@ def _reached(run: FoundRun) -> Reached:
     best = run.metrics.get("best_epoch")
     if best is not None and best != reached.best_epoch:
         found = f"run {run.run_id}: history.csv is {'not there' if not history else 'of another best epoch'}"
-        raise ClaimBroken(found, f"one whose best epoch is {best:g}", "restore the artifacts")
+        raise RecordTampered(found, f"one whose best epoch is {best:g}", "restore the artifacts")
     return reached
 
 
-def _source(claim: Claim, root: Path, data: Path | None) -> IdxData | DigitsData:
+def _source(original: RunRecord, root: Path, data: Path | None) -> IdxData | DigitsData:
     """Where to look for the data: where the original found them, if that is here.
 
     What is downloaded goes into the project's own folder, whatever the claim says: it may be a stranger's.
     """
-    source = claim.source
+    source = original.source
     if source.format == "digits":
         return source
     there = source.path if source.path and _is_here(source.path, root) else None
@@ -245,16 +250,18 @@ def _is_here(folder: str, root: Path) -> bool:
 # Training it again
 
 
-def _device(claim: Claim, gpus: Sequence[Device]) -> Device:
+def _device(original: RunRecord, gpus: Sequence[Device]) -> Device:
     """The original's device if it is here, else one of its kind, else the CPU."""
-    if not (gpus and claim.device.startswith("GPU")):
+    if not (gpus and original.device.startswith("GPU")):
         return Device()
-    return next((gpu for gpu in gpus if gpu.name == claim.device), gpus[0])
+    return next((gpu for gpu in gpus if gpu.name == original.device), gpus[0])
 
 
-def _trained(engine: LocalEngine, task: tasks.Training, claim: Claim, note: Callable[[EpochRecord], None]) -> Reached:
+def _trained(
+    engine: LocalEngine, task: tasks.TrainTask, original: RunRecord, note: Callable[[EpochRecord], None]
+) -> TrialOutcome:
     """What the spec reaches now, pruned where the original was."""
-    pruned_after = len(claim.reached.history) if claim.reached.stop_reason == "pruned" else None
+    pruned_after = len(original.reached.history) if original.reached.stop_reason == "pruned" else None
     engine.start(_KEY, task)
     try:
         while True:
@@ -264,9 +271,9 @@ def _trained(engine: LocalEngine, task: tasks.Training, claim: Claim, note: Call
                         note(record)
                         engine.answer(_KEY, record.epoch == pruned_after)
                     case Finished(_, result):
-                        return Reached.of(result)
+                        return TrialOutcome.of(result)
                     case Failed(_, reason):
-                        return Reached(failure=reason[:500])  # as much as a run's tag has
+                        return TrialOutcome(failure=reason[:500])  # as much as a run's tag has
                     case Lost(_, reason):
                         found = f"the reproduction was lost: {reason}"
                         raise TrialLost(found, "it trained", f"try again (see {engine.log})")
@@ -274,9 +281,9 @@ def _trained(engine: LocalEngine, task: tasks.Training, claim: Claim, note: Call
         engine.stop(_KEY)  # before its folder goes
 
 
-def _log(tracker: Tracker, run_id: str, record: EpochRecord, claim: Claim, console: Console) -> None:
+def _log(tracker: Tracker, run_id: str, record: EpochRecord, original: RunRecord, console: Console) -> None:
     tracker.log_epoch(run_id, record)
-    before = claim.reached.history[record.epoch - 1 : record.epoch]
+    before = original.reached.history[record.epoch - 1 : record.epoch]
     same = bool(before) and all(getattr(before[0], metric) == getattr(record, metric) for metric in METRICS)
     said = "as before" if same else "not as before"
     values = f"val_loss {record.val_loss:.6f}  val_accuracy {record.val_accuracy:.4f}"
@@ -284,18 +291,18 @@ def _log(tracker: Tracker, run_id: str, record: EpochRecord, claim: Claim, conso
 
 
 @contextlib.contextmanager
-def _closing(tracker: Tracker, run_id: str, folder: Path) -> Iterator[Callable[[Outcome], None]]:
+def _closing(tracker: Tracker, run_id: str, folder: Path) -> Iterator[Callable[[Reproduction], None]]:
     """Closes the reproduction's run however the block ends."""
     state: State = "interrupted"
     verdict = ""
 
-    def close(outcome: Outcome) -> None:
+    def close(outcome: Reproduction) -> None:
         nonlocal state, verdict
         files = folder / "files"
         files.mkdir(parents=True, exist_ok=True)
         content = {
             "verdict": outcome.verdict.model_dump(mode="json"),
-            "then": outcome.claim.reached.model_dump(mode="json"),
+            "then": outcome.original.reached.model_dump(mode="json"),
             "now": outcome.reached.model_dump(mode="json"),
         }
         (files / "comparison.json").write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
@@ -322,9 +329,9 @@ _STYLES = {"identical": "bold green", "equivalent": "bold yellow", "different": 
 _SAID = 12  # reasons and differences each; comparison.json has them all
 
 
-def print_outcome(outcome: Outcome, console: Console) -> None:
+def print_outcome(outcome: Reproduction, console: Console) -> None:
     """The verdict: epoch by epoch, what differs, and the word for it."""
-    then, now, verdict = outcome.claim.reached, outcome.reached, outcome.verdict
+    then, now, verdict = outcome.original.reached, outcome.reached, outcome.verdict
     if then.history or now.history:
         console.print(_epochs(then, now))
     sections = (
@@ -343,7 +350,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     console.print(said, soft_wrap=True)
 
 
-def _epochs(then: Reached, now: Reached) -> Table:
+def _epochs(then: TrialOutcome, now: TrialOutcome) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for heading in ("epoch", "val_loss then", "now", "val_accuracy then", "now", ""):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator
 
-from poolstudy.errors import ClaimBroken, one_line
+from poolstudy.errors import RecordTampered, one_line
 from poolstudy.spec.datasets import DigitsData, IdxData
 from poolstudy.spec.records import (
     DataIdentity,
@@ -31,7 +31,7 @@ _HARDWARE = ("machine", "processor", "instructions", "device", "gpus", "libc", "
 _LIBRARIES = ("tensorflow", "keras", "numpy", "ml_dtypes", "nvidia-")
 
 
-class Reached(Frozen):
+class TrialOutcome(Frozen):
     """What a trial came to.
 
     Attributes:
@@ -55,7 +55,7 @@ class Reached(Frozen):
         return best_epoch(self.history) if self.history else None
 
 
-class Claim(Frozen):
+class RunRecord(Frozen):
     """All that a reproduction needs of a run, and all that it is compared with.
 
     Attributes:
@@ -66,7 +66,7 @@ class Claim(Frozen):
     run_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     name: str
     spec: TrialSpec
-    reached: Reached
+    reached: TrialOutcome
     source: Annotated[IdxData | DigitsData, Field(discriminator="format")]
     environment: dict[str, Any]
 
@@ -87,14 +87,14 @@ class Claim(Frozen):
     def device(self) -> str:
         return str(self.environment.get("device", "CPU:0"))
 
-    def sealed(self) -> str:
+    def to_json(self) -> str:
         """As JSON, readable, with its own SHA-256."""
         content = self.model_dump(mode="json")
         return json.dumps({"sha256": digest_of(content), **content}, indent=2, allow_nan=False) + "\n"
 
     @classmethod
-    def unsealed(cls, text: str, name: str) -> Self:
-        """What `sealed` made.
+    def from_json(cls, text: str, name: str) -> Self:
+        """What `to_json` made.
 
         Raises:
             ClaimBroken: it is no such JSON, or was changed since.
@@ -104,12 +104,14 @@ class Claim(Frozen):
             content = json.loads(text)
             seal = content.pop("sha256", "") if isinstance(content, dict) else ""
             found = digest_of(content)
-            claim = cls.model_validate(content)
+            original = cls.model_validate(content)
         except (ValueError, ValidationError) as error:
-            raise ClaimBroken(f"{name}: {one_line(error)}", "a run that was frozen", remedy) from None
+            raise RecordTampered(f"{name}: {one_line(error)}", "a run that was frozen", remedy) from None
         if found != seal:
-            raise ClaimBroken(f"{name} has SHA-256 {found[:16]}…", f"{seal[:16] or 'a seal'}…: it was changed", remedy)
-        return claim
+            raise RecordTampered(
+                f"{name} has SHA-256 {found[:16]}…", f"{seal[:16] or 'a seal'}…: it was changed", remedy
+            )
+        return original
 
 
 class Difference(Frozen):
@@ -147,7 +149,7 @@ class Verdict(Frozen):
 
 
 def judge(
-    then: Reached, now: Reached, differences: Sequence[Difference], not_deterministic: Sequence[str] = ()
+    then: TrialOutcome, now: TrialOutcome, differences: Sequence[Difference], not_deterministic: Sequence[str] = ()
 ) -> Verdict:
     """Compares what two runs of a spec reached, bit for bit.
 
@@ -211,7 +213,7 @@ def data_differences(then: DataIdentity, now: DataIdentity) -> tuple[Difference,
     return tuple(one.model_copy(update={"what": f"data.{one.what}"}) for one in differences(before, after))
 
 
-def _reasons(then: Reached, now: Reached) -> Iterator[str]:
+def _reasons(then: TrialOutcome, now: TrialOutcome) -> Iterator[str]:
     for before, after in zip(then.history, now.history, strict=False):
         for metric in METRICS:
             old, new = getattr(before, metric), getattr(after, metric)
@@ -228,7 +230,7 @@ def _reasons(then: Reached, now: Reached) -> Iterator[str]:
     yield from (f"{what}: {new or 'none'}, was {old or 'none'}" for what, (old, new) in pairs.items() if old != new)
 
 
-def _near(then: Reached, now: Reached) -> bool:
+def _near(then: TrialOutcome, now: TrialOutcome) -> bool:
     """Whether every epoch that both had, and the best one of each, lie within the tolerances."""
     if (then.stop_reason == "failed") != (now.stop_reason == "failed") or not (then.history and now.history):
         return False
@@ -241,7 +243,7 @@ def _near(then: Reached, now: Reached) -> bool:
     )
 
 
-def _best(reached: Reached) -> EpochRecord:
+def _best(reached: TrialOutcome) -> EpochRecord:
     return next(record for record in reached.history if record.epoch == reached.best_epoch)
 
 

@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from poolstudy.errors import StudyMismatch
 from poolstudy.search.attempts import (
     LATE_RUN,
-    Settled,
-    Standing,
+    AttemptStatus,
+    EndedAttempt,
     attempt_of,
     ended_of,
     hyperparameters_of,
@@ -26,14 +26,23 @@ from poolstudy.search.attempts import (
     run_of,
     spec_of,
 )
-from poolstudy.search.history import Book, TriedAttempt, read_books
+from poolstudy.search.history import StudyAttempt, StudyHistory, read_histories
 from poolstudy.search.ranking import Ranking
-from poolstudy.search.storage import SETTLED, STATES, STORE_ERRORS, known, open_study, sampler_of, suggest
+from poolstudy.search.storage import OPTUNA_ERRORS, OPTUNA_STATES, SETTLED, known, open_study, sampler_of, suggest
 from poolstudy.spec.config import StudyConfig
-from poolstudy.spec.records import Attempt, DataIdentity, Ended, EpochRecord, State, TrialResult, TrialSpec, seed_of
+from poolstudy.spec.records import (
+    Attempt,
+    CountedTrial,
+    DataIdentity,
+    EpochRecord,
+    State,
+    TrialResult,
+    TrialSpec,
+    draw_seed,
+)
 from poolstudy.spec.space import HyperParameters, Value
 
-__all__ = ["STORE_ERRORS", "Attempt", "Book", "Search", "TriedAttempt", "known", "late_runs", "read_books"]
+__all__ = ["OPTUNA_ERRORS", "Attempt", "Search", "StudyAttempt", "StudyHistory", "known", "late_runs", "read_histories"]
 
 _DUPLICATES_IN_A_ROW = 10  # then an unseen configuration is drawn at random
 
@@ -62,10 +71,10 @@ class Search:
         self._duplicates_in_a_row = 0
         self._study = open_study(database, config)
         self._check_fingerprint()
-        self.book: str = self._study.user_attrs.get("book", "")
+        self.study_uid: str = self._study.user_attrs.get("book", "")
         self._seen: dict[str, int] = {}  # its slot
         self._asks = 0
-        self._slots: dict[int, list[Standing]] = {}  # its attempts, the last one last
+        self._slots: dict[int, list[AttemptStatus]] = {}  # its attempts, the last one last
         self._again: set[int] = set()  # the slots that may have to be tried again
         self._ended = Ranking(maximize=config.study.objective.direction == "maximize")
         self._plan = self._planned_order()
@@ -124,13 +133,13 @@ class Search:
             else:
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
-    def settled(self) -> Iterator[Settled]:
+    def settled(self) -> Iterator[EndedAttempt]:
         """Every attempt that has ended."""
         for attempts in self._slots.values():
             for number, state, reason, _ in attempts:
                 if state:
                     trial = self._frozen(number)
-                    yield Settled(attempt_of(trial, self._data), state, reason, run_of(trial, self._late_runs))
+                    yield EndedAttempt(attempt_of(trial, self._data), state, reason, run_of(trial, self._late_runs))
 
     # Asking
 
@@ -169,7 +178,7 @@ class Search:
                 return None
             if planned:
                 self._study.enqueue_trial(planned)
-            self._study.sampler = sampler_of(self._config, seed_of(self._config.study.seed, self._asks))
+            self._study.sampler = sampler_of(self._config, draw_seed(self._config.study.seed, self._asks))
             trial = self._study.ask()
             self._asks += 1
             flat = suggest(trial, self._config.space)
@@ -194,7 +203,7 @@ class Search:
         if size is not None and len(self._seen) >= size:
             return None
         if size is not None and self._duplicates_in_a_row >= _DUPLICATES_IN_A_ROW:
-            return self._first_unseen(self._shuffled(seed_of(seed, self._asks)))
+            return self._first_unseen(self._shuffled(draw_seed(seed, self._asks)))
         if self._config.sampler.name == "tpe" and self._asks < self._config.sampler.n_startup_trials:
             # The random start takes the poolings in turn: the question is which is better, so both get a fair share.
             choices = space.pooling.choices
@@ -216,7 +225,7 @@ class Search:
         spec = TrialSpec(
             study=self._config.study.name,
             slot=slot,
-            seed=seed_of(self._config.study.seed, slot),
+            seed=draw_seed(self._config.study.seed, slot),
             hyperparameters=hyperparameters,
             training=self._config.training.settings,
             data=self._data,
@@ -286,7 +295,7 @@ class Search:
             if value not in (None, ""):
                 self._note(number, key, value)
         value = objective if state == "complete" else None
-        self._study.tell(number, value, state=STATES[state])
+        self._study.tell(number, value, state=OPTUNA_STATES[state])
         self._live.pop(number, None)
         trial = self._frozen(number)
         slot = trial.user_attrs["ledger"]["slot"]
@@ -306,7 +315,7 @@ class Search:
         """How many trials count."""
         return len(self._ended)
 
-    def ended(self) -> Iterator[Ended]:
+    def ended(self) -> Iterator[CountedTrial]:
         """The trials that count, best first; complete ones before pruned ones."""
         for number in self._ended:
             yield ended_of(self._frozen(number), self._late_runs)
@@ -318,7 +327,7 @@ class Search:
 
     def _remember(self, slot: int, trial: FrozenTrial) -> None:
         """Takes note of an attempt as it stands now; it is the last of its slot."""
-        attempts, now = self._slots.setdefault(slot, []), Standing.of(trial)
+        attempts, now = self._slots.setdefault(slot, []), AttemptStatus.of(trial)
         attempts[:] = [other for other in attempts if other.number != now.number] + [now]
         state = now.state
         (self._again.add if state in ("lost", "interrupted") else self._again.discard)(slot)

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple, Self, cast
 
 from optuna.trial import FrozenTrial
 
-from poolstudy.spec.records import Attempt, DataIdentity, Ended, State, TrialSpec
+from poolstudy.spec.records import Attempt, CountedTrial, DataIdentity, State, TrialSpec
 from poolstudy.spec.space import HyperParameters
 
 LATE_RUN = "run_id of trial "
 """And a trial's number: the study's attribute that stands for the `run_id` of a trial that had ended by then."""
 
 
-class Standing(NamedTuple):
+class AttemptStatus(NamedTuple):
     """How an attempt stands: what a coordinator keeps of each, be there ten thousand.
 
     Attributes:
@@ -39,7 +39,7 @@ class Standing(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Settled:
+class EndedAttempt:
     """An attempt that has ended, how, why, and its run in MLflow if it has one."""
 
     attempt: Attempt
@@ -87,14 +87,14 @@ def _noted(trial: FrozenTrial) -> dict[str, Any]:
     return cast("dict[str, Any]", json.loads(spec) if isinstance(spec, str) else spec)
 
 
-def ended_of(trial: FrozenTrial, late: Mapping[int, str]) -> Ended:
+def ended_of(trial: FrozenTrial, late: Mapping[int, str]) -> CountedTrial:
     """A trial that counts.
 
     Args:
         late: as `late_runs` gives them.
     """
     noted = trial.user_attrs
-    return Ended(
+    return CountedTrial(
         slot=noted["ledger"]["slot"],
         state=noted["state"],
         objective=noted["objective"],

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from poolstudy.errors import StoreError
 from poolstudy.search.attempts import attempt_of, late_runs, run_of, state_of
-from poolstudy.search.storage import SETTLED, STATES, readable
+from poolstudy.search.storage import OPTUNA_STATES, SETTLED, reading_optuna
 from poolstudy.spec.records import DataIdentity, State, TrialSpec
 from poolstudy.spec.space import Value
 
@@ -26,7 +26,7 @@ _COLUMNS = ("number", "state", "value", "datetime_start", "datetime_complete", "
 
 
 @dataclass(frozen=True)
-class Tried:
+class StudyTrial:
     """One Optuna trial: an attempt at a slot, a configuration that had been seen before, or neither yet.
 
     Attributes:
@@ -62,7 +62,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class TriedAttempt(Tried):
+class StudyAttempt(StudyTrial):
     """An attempt at a slot, as Optuna has it.
 
     Attributes:
@@ -77,7 +77,7 @@ class TriedAttempt(Tried):
     @property
     def consistent(self) -> bool:
         """Whether Optuna's own state is that of the ledger's."""
-        return self.open or (self.state is not None and STATES[self.state].name == self.word)
+        return self.open or (self.state is not None and OPTUNA_STATES[self.state].name == self.word)
 
     @property
     def settled(self) -> bool:
@@ -94,48 +94,48 @@ class Range(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Book:
+class StudyHistory:
     """A study as Optuna has it.
 
     Attributes:
-        tried: every trial, in the order in which they were asked for.
+        trials: every trial, in the order in which they were asked for.
         ranges: of each dimension that is one.
-        trials: the same as Optuna's own.
+        frozen_trials: the same as Optuna's own.
         tracking_uri: where its runs are, as its configuration says.
-        id: as its runs have it; empty where an earlier version made the study.
+        study_uid: as its runs have it; empty where an earlier version made the study.
     """
 
     name: str
     maximize: bool
-    tried: tuple[Tried, ...]
+    trials: tuple[StudyTrial, ...]
     ranges: Mapping[str, Range]
-    trials: tuple[FrozenTrial, ...] = field(repr=False, compare=False)
+    frozen_trials: tuple[FrozenTrial, ...] = field(repr=False, compare=False)
     tracking_uri: str | None = None
-    id: str = ""
+    study_uid: str = ""
 
     @cached_property
-    def attempts(self) -> tuple[TriedAttempt, ...]:
-        return tuple(one for one in self.tried if isinstance(one, TriedAttempt))
+    def attempts(self) -> tuple[StudyAttempt, ...]:
+        return tuple(one for one in self.trials if isinstance(one, StudyAttempt))
 
     @property
     def loose(self) -> int:
         """Open trials that are no attempt yet, or repeat a configuration."""
-        return sum(one.open and not isinstance(one, TriedAttempt) for one in self.tried)
+        return sum(one.open and not isinstance(one, StudyAttempt) for one in self.trials)
 
-    def ranked(self) -> list[Tried]:
+    def ranked(self) -> list[StudyTrial]:
         """The complete trials, best first; duplicates are none of them."""
-        complete = [one for one in self.tried if one.state == "complete" and one.value is not None]
+        complete = [one for one in self.trials if one.state == "complete" and one.value is not None]
         return sorted(complete, key=lambda one: ((-1 if self.maximize else 1) * (one.value or 0), one.number))
 
     @cached_property
     def study(self) -> optuna.Study:
         """The same in memory, for Optuna's own functions; with the attributes only that a plot is to tell of each."""
-        return self._in_memory(self.trials)
+        return self._in_memory(self.frozen_trials)
 
     @cached_property
     def study_of_attempts(self) -> optuna.Study:
         """The same without duplicates, for what counts trials; its trials have other numbers."""
-        return self._in_memory([trial for trial in self.trials if "duplicate_of" not in trial.user_attrs])
+        return self._in_memory([trial for trial in self.frozen_trials if "duplicate_of" not in trial.user_attrs])
 
     def _in_memory(self, trials: Iterable[FrozenTrial]) -> optuna.Study:
         copy = optuna.create_study(study_name=self.name, direction="maximize" if self.maximize else "minimize")
@@ -148,22 +148,22 @@ class Book:
     def frame(self) -> "pd.DataFrame":
         """Every trial as a row, under the names that the params and the metrics have elsewhere."""
         frame = self.study.trials_dataframe(_COLUMNS)
-        frame["name"] = [one.name for one in self.tried]
+        frame["name"] = [one.name for one in self.trials]
         frame = frame.rename(columns={"state": "optuna_state"})
         return frame.rename(columns=lambda name: str(name).removeprefix("params_").removeprefix("user_attrs_"))
 
 
-def read_books(database: Path) -> dict[str, Book]:
+def read_histories(database: Path) -> dict[str, StudyHistory]:
     """Every study by its name, of a database that exists.
 
     Raises:
         StoreError: it cannot be read, or another version of this program wrote it.
     """
-    with readable(database) as storage:
+    with reading_optuna(database) as storage:
         return {study.study_name: _book(storage, study) for study in storage.get_all_studies()}
 
 
-def read_book(database: Path, name: str) -> Book:
+def read_history(database: Path, name: str) -> StudyHistory:
     """One study.
 
     Raises:
@@ -172,29 +172,29 @@ def read_book(database: Path, name: str) -> Book:
     remedy = "run the study on this machine (make study)"
     if not database.is_file():
         raise StoreError(f"no {database}", "the database of a study", remedy)
-    with readable(database) as storage:
+    with reading_optuna(database) as storage:
         for study in storage.get_all_studies():
             if study.study_name == name:
                 return _book(storage, study)
     raise StoreError(f"no study {name!r} in {database}", "it there", remedy)
 
 
-def _book(storage: optuna.storages.RDBStorage, study: Any) -> Book:
+def _book(storage: optuna.storages.RDBStorage, study: Any) -> StudyHistory:
     trials = storage.get_all_trials(study._study_id, deepcopy=False)
     known = study.user_attrs
     late, data = late_runs(known), DataIdentity.model_validate(known["data"]) if "data" in known else None
-    return Book(
+    return StudyHistory(
         name=study.study_name,
         maximize=study.direction == StudyDirection.MAXIMIZE,
-        tried=tuple(_tried(trial, run_of(trial, late), data) for trial in trials),
+        trials=tuple(_tried(trial, run_of(trial, late), data) for trial in trials),
         ranges=_ranges(trials),
-        trials=tuple(trials),
+        frozen_trials=tuple(trials),
         tracking_uri=known.get("fingerprint", {}).get("tracking.uri"),
-        id=known.get("book", ""),
+        study_uid=known.get("book", ""),
     )
 
 
-def _tried(trial: FrozenTrial, run_id: str, data: DataIdentity | None) -> Tried:
+def _tried(trial: FrozenTrial, run_id: str, data: DataIdentity | None) -> StudyTrial:
     noted = trial.user_attrs
     common: dict[str, Any] = {
         "number": trial.number,
@@ -209,8 +209,8 @@ def _tried(trial: FrozenTrial, run_id: str, data: DataIdentity | None) -> Tried:
     }
     if "ledger" in noted:
         of = attempt_of(trial, data)
-        return TriedAttempt(name=of.name, state=state_of(trial), slot=of.slot, retry=of.retry, spec=of.spec, **common)
-    return Tried(name="", state="duplicate" if "duplicate_of" in noted else state_of(trial), **common)
+        return StudyAttempt(name=of.name, state=state_of(trial), slot=of.slot, retry=of.retry, spec=of.spec, **common)
+    return StudyTrial(name="", state="duplicate" if "duplicate_of" in noted else state_of(trial), **common)
 
 
 def _ranges(trials: list[FrozenTrial]) -> dict[str, Range]:

@@ -4,18 +4,18 @@ import warnings
 
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 
-from poolstudy.search.history import Book
+from poolstudy.search.history import StudyHistory
 
 _SEED = 0  # of fANOVA's forest: the same study has the same importance
 
 
-def importances(book: Book) -> dict[str, dict[str, float]]:
+def importances(history: StudyHistory) -> dict[str, dict[str, float]]:
     """By evaluator's name how much of the objective's variation each dimension accounts for, the first most.
 
     A configuration counts once, however often it was asked for. Nothing where fewer than two trials are complete, or
     all reached the same.
     """
-    if len({one.value for one in book.ranked()}) < 2:
+    if len({one.value for one in history.ranked()}) < 2:
         return {}
     evaluators = {"PED-ANOVA": PedAnovaImportanceEvaluator(), "fANOVA": FanovaImportanceEvaluator(seed=_SEED)}
     found = {}
@@ -23,7 +23,7 @@ def importances(book: Book) -> dict[str, dict[str, float]]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found[name] = get_param_importances(book.study_of_attempts, evaluator=evaluator)
+                found[name] = get_param_importances(history.study_of_attempts, evaluator=evaluator)
         except (ValueError, RuntimeError):  # too few trials, or nothing that varies
             continue
     return {name: one for name, one in found.items() if any(one.values())}

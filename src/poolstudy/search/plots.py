@@ -12,9 +12,10 @@ from typing import Any
 import optuna.visualization as interactive
 from optuna.importance import PedAnovaImportanceEvaluator
 
-from poolstudy.search.history import Book
+from poolstudy.search.history import StudyHistory
 from poolstudy.search.importance import importances
-from poolstudy.search.plots_png import NEUTRAL, SLATE, STATES, png, printed
+from poolstudy.search.plots_png import SLATE, STATE_COLOURS, matplotlib_plots, plot_png
+from poolstudy.spec.colours import NEUTRAL
 
 _CLEAR, _HAIR = "rgba(0,0,0,0)", "rgba(128,128,128,0.25)"
 _MOST_IN_CONTOURS = 4  # dimensions: sixteen panels can be read, sixty cannot
@@ -63,19 +64,19 @@ class _Kind:
     height: int = 420
 
 
-def plots(book: Book, colours: Mapping[str, str], important: Sequence[str]) -> Iterator[Plot]:
+def plots(history: StudyHistory, colours: Mapping[str, str], important: Sequence[str]) -> Iterator[Plot]:
     """Every plot that the study has enough trials for.
 
     Args:
         colours: by pooling.
         important: the dimensions, the most important first: the contours show the first four.
     """
-    shades = _Colours({one.number: colours.get(one.pooling, NEUTRAL) for one in book.tried}, colours)
-    for kind in _kinds(book, important):
+    shades = _Colours({one.number: colours.get(one.pooling, NEUTRAL) for one in history.trials}, colours)
+    for kind in _kinds(history, important):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that some of it is experimental
-                figure, axes = kind.draw(interactive), kind.draw(printed)
+                figure, axes = kind.draw(interactive), kind.draw(matplotlib_plots)
         except (ValueError, RuntimeError):  # too few trials for it
             continue
         if figure.data:
@@ -83,17 +84,17 @@ def plots(book: Book, colours: Mapping[str, str], important: Sequence[str]) -> I
                 kind.recolour(trace, shades)
             _restyle(figure, kind.height)
             json = str(figure.to_json()).replace("<", "\\u003c")
-            yield Plot(kind.name, kind.title, kind.about, json, kind.height, png(axes, kind.title, shades.trials))
+            yield Plot(kind.name, kind.title, kind.about, json, kind.height, plot_png(axes, kind.title, shades.trials))
 
 
-def _kinds(book: Book, important: Sequence[str]) -> Iterator[_Kind]:
-    study, attempts, ranked = book.study, book.study_of_attempts, book.ranked()
+def _kinds(history: StudyHistory, important: Sequence[str]) -> Iterator[_Kind]:
+    study, attempts, ranked = history.study, history.study_of_attempts, history.ranked()
     some = list(important[:_MOST_IN_CONTOURS])
     if ranked:
         about = "the objective, trial by trial; the line is the best so far"
         yield _Kind("history", "Optimisation history", about,
                     lambda by: by.plot_optimization_history(study), _history)  # fmt: skip
-    if "PED-ANOVA" in importances(book):
+    if "PED-ANOVA" in importances(history):
         evaluator = PedAnovaImportanceEvaluator()
         about = "the share of the variation that each dimension explains"
         yield _Kind("importances", "Importance by PED-ANOVA", about,
@@ -155,7 +156,7 @@ def _epochs(trace: Any, colours: _Colours) -> None:
 
 
 def _bars(trace: Any, _: _Colours) -> None:
-    trace.marker.color = STATES.get(trace.name or "", SLATE)
+    trace.marker.color = STATE_COLOURS.get(trace.name or "", SLATE)
 
 
 # The looks that all share

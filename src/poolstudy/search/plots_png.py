@@ -7,18 +7,19 @@ from typing import Any
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no window is wanted where there is a desktop
 
-import optuna.visualization.matplotlib as printed
+import optuna.visualization.matplotlib as matplotlib_plots
 
-__all__ = ["NEUTRAL", "SLATE", "STATES", "png", "printed"]
+from poolstudy.spec.colours import NEUTRAL
+
+__all__ = ["SLATE", "STATE_COLOURS", "matplotlib_plots", "plot_png"]
 
 _INK = "#222222"
-NEUTRAL = "#8C8C8C"
 SLATE = "#6B7680"
-STATES = {"COMPLETE": SLATE, "PRUNED": "#B5BCC2", "FAIL": "#762A83"}
+STATE_COLOURS = {"COMPLETE": SLATE, "PRUNED": "#B5BCC2", "FAIL": "#762A83"}
 """What is no pooling's: lines, bars of any kind, and bars by Optuna's states."""
 
 
-def png(axes: Any, title: str, trials: Mapping[int, str]) -> bytes:
+def plot_png(axes: Any, title: str, trials: Mapping[int, str]) -> bytes:
     """One of Optuna's figures.
 
     Args:
@@ -76,7 +77,9 @@ def _recolour_bars(axes: Any) -> None:
     """Bars of states as on the page; a legend that names none goes: what it named has other colours now."""
     legend = axes.get_legend()
     named = zip(legend.legend_handles, legend.get_texts(), strict=True) if legend else ()
-    states = {handle.get_facecolor(): (handle, STATES.get(text.get_text())) for handle, text in named if axes.patches}
+    states = {
+        handle.get_facecolor(): (handle, STATE_COLOURS.get(text.get_text())) for handle, text in named if axes.patches
+    }
     for bar in axes.patches:
         _, shade = states.get(bar.get_facecolor(), (None, None))
         bar.set(facecolor=shade or SLATE, edgecolor="none")

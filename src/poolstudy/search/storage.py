@@ -19,10 +19,10 @@ from poolstudy.spec.space import Choices, FloatRange, IntRange, SearchSpace, Val
 from poolstudy.system.locks import made_once
 
 _PATIENCE = 20  # seconds for another program that holds the database, as MLflow has it
-STORE_ERRORS = (sqlite3.Error, SQLAlchemyError, optuna.exceptions.StorageInternalError)
+OPTUNA_ERRORS = (sqlite3.Error, SQLAlchemyError, optuna.exceptions.StorageInternalError)
 """What Optuna's storage raises when it cannot be read or written."""
 
-STATES: dict[State, TrialState] = {
+OPTUNA_STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
@@ -46,7 +46,7 @@ def open_study(database: Path, config: StudyConfig) -> optuna.Study:
             pruner=pruner_of(config),
             load_if_exists=True,
         )
-    except (OSError, RuntimeError, *STORE_ERRORS) as error:  # RuntimeError: it is of another version of Optuna
+    except (OSError, RuntimeError, *OPTUNA_ERRORS) as error:  # RuntimeError: it is of another version of Optuna
         found = f"{database} cannot be used ({one_line(error)})"
         raise StoreError(found, "an SQLite file that can be written", "mend it or move it away") from None
 
@@ -59,23 +59,23 @@ def known(database: Path, study: str) -> bool:
     """
     if not database.exists():
         return False
-    with readable(database) as storage:
+    with reading_optuna(database) as storage:
         return study in optuna.get_all_study_names(storage)
 
 
-def count(database: Path) -> tuple[int, int]:
+def count_trials(database: Path) -> tuple[int, int]:
     """How many studies, and how many trials in all, a database has that exists.
 
     Raises:
         StoreError: it cannot be read.
     """
-    with readable(database) as storage:
+    with reading_optuna(database) as storage:
         trials = [summary.n_trials for summary in optuna.get_all_study_summaries(storage)]
     return len(trials), sum(trials)
 
 
 @contextlib.contextmanager
-def readable(database: Path) -> Iterator[optuna.storages.RDBStorage]:
+def reading_optuna(database: Path) -> Iterator[optuna.storages.RDBStorage]:
     """A database that exists, while it is read.
 
     Raises:
@@ -88,7 +88,7 @@ def readable(database: Path) -> Iterator[optuna.storages.RDBStorage]:
             yield storage
         finally:
             storage.engine.dispose()
-    except (OSError, RuntimeError, KeyError, ValueError, *STORE_ERRORS) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, *OPTUNA_ERRORS) as error:
         found = f"{database} cannot be read ({one_line(error)})"
         raise StoreError(found, "an SQLite file of Optuna's, by this version", "mend it or move it away") from None
 

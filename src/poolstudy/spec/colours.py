@@ -6,6 +6,8 @@ from poolstudy.spec.space import Pooling
 
 # Okabe and Ito's palette (https://jfly.uni-koeln.de/color), which the colour-blind tell apart: blue and vermilion.
 COLOURS: Final[dict[Pooling, str]] = {"average": "#0072B2", "max": "#D55E00"}
+NEUTRAL: Final = "#8C8C8C"
+"""What is no pooling's."""
 _LIGHTER: Final = (0.0, 0.3, -0.3, 0.5, -0.5)  # towards white, or black below 0
 
 

@@ -184,7 +184,7 @@ class TrialResult(Frozen):
         }
 
 
-class Ended(Frozen):
+class CountedTrial(Frozen):
     """A trial that counts in the ledger, and what it reached."""
 
     slot: int
@@ -223,6 +223,6 @@ def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, tree
 
 
-def seed_of(*origin: int) -> int:
+def draw_seed(*origin: int) -> int:
     """A seed below 2**31 drawn from other whole numbers, such as a study's seed and a slot."""
     return int(np.random.SeedSequence(origin).generate_state(1)[0] >> 1)

@@ -1,6 +1,6 @@
 """The coordinator's loop: start what there is room for, hear what happens, write it down.
 
-It never waits for MLflow: what MLflow is to be told goes to the attempt's folder, and `delivery` brings it.
+It never waits for MLflow: what MLflow is to be told goes to the attempt's folder, and `uploader` brings it.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ from poolstudy.execution import EpochEnded, Event, Failed, Finished, Lost
 from poolstudy.execution.devices import find_gpus, hardware
 from poolstudy.execution.gpu.nvidia import Meter
 from poolstudy.execution.local import LocalEngine
-from poolstudy.execution.placement import Place, Places
+from poolstudy.execution.placement import Placement, PlacementPool
 from poolstudy.spec.config import StudyConfig
 from poolstudy.spec.records import Device, EpochRecord, State
 from poolstudy.spec.space import HyperParameters
-from poolstudy.study.recovery import recover, settle
+from poolstudy.study.recovery import finish_attempt, recover
 from poolstudy.study.rendering import JOB as DRAW
-from poolstudy.study.rendering import Drawings
-from poolstudy.study.uploader import Delivery
+from poolstudy.study.rendering import RenderQueue
+from poolstudy.study.uploader import Uploader
 from poolstudy.system.signals import Interrupt
 from poolstudy.terminal.display import Display
 from poolstudy.trial import tasks
@@ -51,7 +51,7 @@ class TrialListener(Protocol):
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class StudyContext:
     """What a study's attempts are trained with.
 
     Attributes:
@@ -64,7 +64,7 @@ class Surroundings:
 
     staging: Path
     data: Path
-    places: list[Place]
+    placements: list[Placement]
     about: dict[str, object]
     patch: str
 
@@ -75,7 +75,7 @@ class _Running:
 
     attempt: "Attempt"
     folder: AttemptFolder
-    place: Place
+    placement: Placement
 
 
 class Coordinator:
@@ -89,7 +89,7 @@ class Coordinator:
     def __init__(
         self,
         config: StudyConfig,
-        around: Surroundings,
+        context: StudyContext,
         engine: LocalEngine,
         tracker: "Tracker",
         search: "Search",
@@ -99,14 +99,14 @@ class Coordinator:
         drawn_at_once: int,
     ) -> None:
         self.exhausted = False
-        self._config, self._around = config, around
+        self._config, self._context = config, context
         self._engine, self._tracker, self._search = engine, tracker, search
         self._display, self._listeners, self._interrupt = display, listeners, interrupt
-        self._drawings = Drawings(
-            engine, around.data, config.tracking.figures, at_once=drawn_at_once, retries=config.execution.retries
+        self._renders = RenderQueue(
+            engine, context.data, config.tracking.figures, at_once=drawn_at_once, retries=config.execution.retries
         )
-        self._delivery = Delivery(tracker)
-        self._places, self._meter = Places(around.places), Meter()
+        self._uploader = Uploader(tracker)
+        self._placements, self._meter = PlacementPool(context.placements), Meter()
         self._lost_on: Device | None = None
         self._running: dict[int, _Running] = {}
         self._failures_in_a_row = 0
@@ -138,49 +138,49 @@ class Coordinator:
             StoreError: MLflow's store failed.
         """
         try:
-            self._delivery.close(last, _FAREWELL if self._interrupt.signal else 10 * _FAREWELL)
+            self._uploader.close(last, _FAREWELL if self._interrupt.signal else 10 * _FAREWELL)
         finally:
             self._note_runs()  # that were opened since the loop ended, or where there was nothing to loop for
 
     def _recover(self) -> None:
-        for folder in recover(self._search, self._tracker, self._around.staging):
-            self._delivery.add(folder)
-            self._bring(folder)
-        if (aside := unread(self._around.staging)).is_dir():
+        for folder in recover(self._search, self._tracker, self._context.staging):
+            self._uploader.add(folder)
+            self._upload(folder)
+        if (aside := unread(self._context.staging)).is_dir():
             self._display.warn(f"{os.path.relpath(aside)} has attempts of another version that this one cannot read")
         until = time.monotonic() + _CLOSING  # what needs no drawing is closed before anything new is asked
-        while self._goes_on(until) and not self._delivery.away and not self._delivery.settle(_MOMENT):
+        while self._goes_on(until) and not self._uploader.away and not self._uploader.flush(_MOMENT):
             pass
 
     # The loop
 
     def _loop(self) -> None:
         while self._interrupt.signal is None:
-            self._look_after_gpus()
+            self._check_gpus()
             self._fill()
-            if not self._engine.running() and not self._delivering():
+            if not self._engine.running() and not self._uploading():
                 return
             self._wait()
             self._check_failures_in_a_row()
             self._check_patience()
 
-    def _delivering(self) -> int:
-        return self._drawings.pending() + self._delivery.waiting()
+    def _uploading(self) -> int:
+        return self._renders.pending() + self._uploader.pending()
 
     def _wait(self) -> None:
         """Hears what happens within half a second."""
         if self._engine.running():
             for event in self._engine.events(timeout=0.5):
-                self._hear(event)
+                self._handle(event)
         else:
-            self._delivery.settle(0.5)
-            if self._delivery.away:
+            self._uploader.flush(0.5)
+            if self._uploader.away:
                 time.sleep(_MOMENT)
-        self._delivery.check()
+        self._uploader.check()
         self._note_runs()
-        away = self._delivery.away
+        away = self._uploader.away
         since = (away.since, away.reason) if away else None
-        self._display.tracking(self._drawings.pending(), self._delivery.waiting(), since)
+        self._display.tracking(self._renders.pending(), self._uploader.pending(), since)
         artifacts = self._tracker.artifacts
         if artifacts and artifacts.was_deleted():
             folder = os.path.relpath(artifacts.folder)
@@ -190,13 +190,13 @@ class Coordinator:
         return self._interrupt.signal is None and time.monotonic() < until
 
     def _note_runs(self) -> None:
-        for attempt, run_id in self._delivery.opened():
+        for attempt, run_id in self._uploader.drain_opened():
             self._search.opened_run(attempt, run_id)
 
     def _fill(self) -> None:
         """Starts attempts while there is a free place and something left to do."""
         study = self._config.study
-        while self._places and self._interrupt.signal is None:
+        while self._placements and self._interrupt.signal is None:
             wanted = study.trials - self._search.done - len(self._running)
             over = study.timeout is not None and time.monotonic() - self._began > study.timeout
             if wanted <= 0 or over:
@@ -208,37 +208,37 @@ class Coordinator:
             self._start(attempt)
 
     def _start(self, attempt: "Attempt") -> None:
-        folder = AttemptFolder.make(self._around.staging, attempt, self._around.patch)
-        self._running[attempt.number] = _Running(attempt, folder, self._places.take())
-        self._delivery.add(folder)
+        folder = AttemptFolder.make(self._context.staging, attempt, self._context.patch)
+        self._running[attempt.number] = _Running(attempt, folder, self._placements.take())
+        self._uploader.add(folder)
         until = time.monotonic() + _OPENING
-        while self._goes_on(until) and not self._delivery.opens(folder, _MOMENT):
+        while self._goes_on(until) and not self._uploader.wait_opened(folder, _MOMENT):
             pass
         self._note_runs()
-        place = self._running[attempt.number].place
-        task = tasks.Training(
+        placement = self._running[attempt.number].placement
+        task = tasks.TrainTask(
             spec=attempt.spec,
-            data=self._around.data,
+            data=self._context.data,
             folder=folder.path,
-            device=place.device.name,
+            device=placement.device.name,
             threads=self._config.execution.threads_per_worker,
-            about=self._around.about | hardware(place.device),
-            memory_mb=place.memory_mb,
+            about=self._context.about | hardware(placement.device),
+            memory_mb=placement.memory_mb,
         )
         for listener in self._listeners:
             listener.started(attempt.number, attempt.name, attempt.spec.hyperparameters)
-        self._engine.start((_TRAIN, attempt.number), task, self._config.execution.trial_timeout, place.lane)
+        self._engine.start((_TRAIN, attempt.number), task, self._config.execution.trial_timeout, placement.reuse_key)
 
-    def _look_after_gpus(self) -> None:
+    def _check_gpus(self) -> None:
         """After a worker was lost on a GPU: no place is used again whose card has gone."""
         if self._lost_on is None:
             return
         lost_on, self._lost_on = self._lost_on, None
         found = find_gpus(self._engine)
-        for gpu in self._places.keep((*found.gpus, *found.full)):
+        for gpu in self._placements.keep((*found.gpus, *found.full)):
             self._engine.retire()  # who is kept knows the cards by their old numbers
             self._display.say(f"GPU at /device:{gpu.name} ({gpu.description}) is gone: no trial starts there any more")
-        if not self._places.left():
+        if not self._placements.left():
             why = f"; {found.lines[0]}" if found.lines else ""
             raise DeviceError(
                 f"a trial was lost on {lost_on.name} ({lost_on.description}), and no GPU works any more{why}",
@@ -246,19 +246,19 @@ class Coordinator:
                 "mend it (see nvidia-smi and dmesg); the same command then goes on",
             )
 
-    def _hear(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         job, number = event.key
         match event:
             case _ if job == DRAW:
-                if drawn := self._drawings.hear(event):
-                    self._delivery.ready(*drawn)
+                if drawn := self._renders.handle(event):
+                    self._uploader.finish(*drawn)
             case EpochEnded(key, record):
                 prune = self._search.report(number, record)
                 # On disk before it goes on: a trial that is trained to its end has all its epochs in both books.
                 running = self._running[number]
                 folder = running.folder
-                folder.add_epoch(record, self._meter.read(running.place.device))
-                self._delivery.epoch(folder)
+                folder.add_epoch(record, self._meter.read(running.placement.device))
+                self._uploader.epoch(folder)
                 self._engine.answer(key, prune)
                 for listener in self._listeners:
                     listener.epoch(number, record)
@@ -267,7 +267,7 @@ class Coordinator:
             case Failed(_, reason):
                 self._end(number, "failed", reason)
             case Lost(_, reason):
-                device = self._running[number].place.device
+                device = self._running[number].placement.device
                 self._end(number, "lost", reason)
                 if device.is_gpu:
                     self._lost_on = device
@@ -275,22 +275,22 @@ class Coordinator:
     def _end(self, number: int, state: State, reason: str = "") -> None:
         """An attempt has ended: its place is free at once, its pictures are drawn while others train."""
         running = self._running.pop(number)
-        self._places.give_back(running.place)
-        state, reason = settle(self._search, running.folder, state, reason)
+        self._placements.give_back(running.placement)
+        state, reason = finish_attempt(self._search, running.folder, state, reason)
         self._display.count(self._search.done, self._search.ended())
         for listener in self._listeners:
             listener.ended(number, state, reason)
-        self._bring(running.folder)
+        self._upload(running.folder)
         if state in ("complete", "pruned"):
             self._failures_in_a_row = 0
         elif not self._search.tries_again(running.attempt.slot, self._config.execution.retries):
             self._failures_in_a_row += 1
             self._last_reason = reason
 
-    def _bring(self, folder: AttemptFolder) -> None:
+    def _upload(self, folder: AttemptFolder) -> None:
         """An attempt that has ended goes to MLflow, drawn if there is something to draw."""
-        if not self._drawings.add(folder):
-            self._delivery.ready(folder)
+        if not self._renders.add(folder):
+            self._uploader.finish(folder)
 
     # When to stop
 
@@ -313,7 +313,7 @@ class Coordinator:
             )
 
     def _check_patience(self) -> None:
-        away, patience = self._delivery.away, self._config.tracking.patience
+        away, patience = self._uploader.away, self._config.tracking.patience
         if away and time.monotonic() - away.began > patience:
             raise StoreError(
                 f"MLflow's store {self._tracker.uri} has been away for {patience:g} s ({away.reason})",
@@ -327,11 +327,11 @@ class Coordinator:
         while self._running:
             number, running = self._running.popitem()
             self._engine.stop((_TRAIN, number))
-            settle(self._search, running.folder, "interrupted")
-            self._bring(running.folder)
-        while self._delivering() and not self._delivery.away and time.monotonic() < until:
+            finish_attempt(self._search, running.folder, "interrupted")
+            self._upload(running.folder)
+        while self._uploading() and not self._uploader.away and time.monotonic() < until:
             self._wait()
 
     def _remove_staging(self) -> None:
         with contextlib.suppress(OSError):  # what was not delivered stays
-            self._around.staging.rmdir()
+            self._context.staging.rmdir()

@@ -98,7 +98,7 @@ def _dot(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 @dataclass(frozen=True)
-class Offer:
+class CandidateNetworks:
     """The networks that a study may still train, as far as their cost goes.
 
     Attributes:
@@ -112,11 +112,11 @@ class Offer:
     in_order: bool
 
     @classmethod
-    def listed(cls, trials: Sequence[HyperParameters]) -> "Offer":
+    def listed(cls, trials: Sequence[HyperParameters]) -> "CandidateNetworks":
         return cls(tuple(dict.fromkeys(trials)), 1, in_order=True)
 
     @classmethod
-    def of(cls, space: SearchSpace, fixed: Mapping[str, Value]) -> "Offer":
+    def of(cls, space: SearchSpace, fixed: Mapping[str, Value]) -> "CandidateNetworks":
         """Args: fixed: what the space does not sample."""
         # Only what changes a network's cost is told apart: its pooling windows, filters and batches.
         costly = {name: one for name, one in space.dimensions().items() if name in _costly(len(space.filters))}

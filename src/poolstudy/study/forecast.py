@@ -1,6 +1,6 @@
 """How long a study takes and what it needs: arithmetic over what was measured. No process, no file.
 
-Before it starts `longest` says the most it can take; while it runs a `Forecast` is told what happens, and when.
+Before it starts `max_seconds` says the most it can take; while it runs a `Forecast` is told what happens, and when.
 """
 
 import heapq
@@ -12,7 +12,7 @@ from statistics import mean
 
 from poolstudy.spec.records import EpochRecord, State
 from poolstudy.spec.space import HyperParameters
-from poolstudy.study.cost import Offer, Sizes, Speed, Timing
+from poolstudy.study.cost import CandidateNetworks, Sizes, Speed, Timing
 
 DRAWING = 2.0
 """Seconds of one core that a trial's pictures take, rounded up: the epochs beside which they are drawn lack them."""
@@ -40,7 +40,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Past:
+class FinishedTrial:
     """A trial that has ended: how many epochs it trained, and the seconds of one."""
 
     network: HyperParameters
@@ -49,7 +49,7 @@ class Past:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Workload:
     """What a study was asked for.
 
     Attributes:
@@ -60,13 +60,13 @@ class Asked:
 
     trials: int
     epochs: int
-    places: int
-    offer: Offer
+    at_once: int
+    offer: CandidateNetworks
     sizes: Sizes
     timeout: float | None = None
 
 
-def longest(asked: Asked, speed: Speed, start: float) -> float:
+def max_seconds(asked: Workload, speed: Speed, start: float) -> float:
     """Seconds that the study takes at most: every trial trains all its epochs, on the dearest networks there are.
 
     No network is trained twice, so of a small space all are. Several places are never all idle but at the end: the
@@ -76,7 +76,7 @@ def longest(asked: Asked, speed: Speed, start: float) -> float:
     return _bounded(asked, _first(costs, asked.offer.copies, asked.trials), costs[0])
 
 
-def middling(asked: Asked, speed: Speed, start: float) -> float:
+def typical_seconds(asked: Workload, speed: Speed, start: float) -> float:
     """The same with networks of the space's mean cost, or those that are listed; still with all their epochs."""
     costs = [asked.epochs * speed.epoch(one) + start for one in asked.offer.networks]
     each = mean(costs)
@@ -85,9 +85,9 @@ def middling(asked: Asked, speed: Speed, start: float) -> float:
     return _bounded(asked, total, each)
 
 
-def _bounded(asked: Asked, total: float, last: float) -> float:
-    places = min(asked.places, max(1, asked.trials))
-    seconds = total / places + (1 - 1 / places) * last if asked.trials else 0.0
+def _bounded(asked: Workload, total: float, last: float) -> float:
+    at_once = min(asked.at_once, max(1, asked.trials))
+    seconds = total / at_once + (1 - 1 / at_once) * last if asked.trials else 0.0
     return seconds if asked.timeout is None else min(seconds, asked.timeout + last)
 
 
@@ -100,7 +100,7 @@ def _first(costs: Sequence[float], copies: float | None, count: int) -> float:
     return total
 
 
-def disk(asked: Asked, validation_images: int, figures: bool) -> int:
+def disk_bytes(asked: Workload, validation_images: int, figures: bool) -> int:
     """Bytes that the trials leave at most: model, untrained weights, predictions, pictures.
 
     The saved model has its weights and the two moments of Adam, which are still zero.
@@ -134,19 +134,19 @@ class Forecast:
         clock: what time it is, in seconds.
     """
 
-    asked: Asked
+    asked: Workload
     timings: Sequence[Timing]
     start: float
-    before: InitVar[Iterable[Past]] = ()
+    before: InitVar[Iterable[FinishedTrial]] = ()
     clock: Callable[[], float] = time.monotonic
 
-    def __post_init__(self, before: Iterable[Past]) -> None:
+    def __post_init__(self, before: Iterable[FinishedTrial]) -> None:
         sizes, offer = self.asked.sizes, self.asked.offer
         self._running: dict[int, _Trial] = {}
-        self._past, self._begun = deque[Past](maxlen=_RECENT), set[HyperParameters]()
-        for past in before:
-            self._past.append(past)
-            self._begin(past.network)
+        self._past, self._begun = deque[FinishedTrial](maxlen=_RECENT), set[HyperParameters]()
+        for finished in before:
+            self._past.append(finished)
+            self._begin(finished.network)
         self._done = 0
         self._besides = deque[float](maxlen=_RECENT)
         self._mean_flops = mean(sizes.flops(one) for one in offer.networks)
@@ -170,7 +170,7 @@ class Forecast:
         if trial.seconds:
             # The first epoch has the making of the graph in it: that is the start's.
             each = mean(trial.seconds[1:] or trial.seconds)
-            self._past.append(Past(trial.network, trial.epochs, each))
+            self._past.append(FinishedTrial(trial.network, trial.epochs, each))
             self._besides.append(max(0.0, self.clock() - trial.began - each * trial.epochs))
         self._done += state in ("complete", "pruned")
 
@@ -181,13 +181,13 @@ class Forecast:
             return None
         speed = Speed.fitted(timings, self.asked.sizes)
         besides = mean(list(self._besides)) if self._besides else self.start
-        places = [self._rest(trial, speed, besides) for trial in list(self._running.values())]
-        places += [0.0] * (self.asked.places - len(places))
-        heapq.heapify(places)
+        at_once = [self._rest(trial, speed, besides) for trial in list(self._running.values())]
+        at_once += [0.0] * (self.asked.at_once - len(at_once))
+        heapq.heapify(at_once)
         last, many = self._to_come(speed, besides)
         for seconds in last:  # each goes where a place is free first
-            heapq.heappush(places, heapq.heappop(places) + seconds)
-        return max(places) + many / len(places)
+            heapq.heappush(at_once, heapq.heappop(at_once) + seconds)
+        return max(at_once) + many / len(at_once)
 
     def _rest(self, trial: _Trial, speed: Speed, besides: float) -> float:
         to_do = self._epochs(trial.epochs) - trial.epochs
@@ -212,5 +212,5 @@ class Forecast:
         """How many epochs a trial trains that has done so many: as those that went further, and once all of them."""
         return mean([self.asked.epochs, *(one.epochs for one in self._recent() if one.epochs > done)])
 
-    def _recent(self) -> list[Past]:
+    def _recent(self) -> list[FinishedTrial]:
         return list(self._past)  # another thread draws

@@ -1,20 +1,20 @@
 """The order of the two books: Optuna is told first, MLflow follows from the attempt's folder.
 
-`settle` is the one way in which an attempt ends; `recover` settles what a coordinator that died left open.
+`finish_attempt` is the one way in which an attempt ends; `recover` settles what a coordinator that died left open.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poolstudy.spec.records import Attempt, State
-from poolstudy.trial.attempt_folder import AttemptFolder, folders, remove
+from poolstudy.trial.attempt_folder import AttemptFolder, folders, remove_attempt
 
 if TYPE_CHECKING:
     from poolstudy.search import Search
     from poolstudy.tracking import Tracker
 
 
-def settle(search: "Search", folder: AttemptFolder, state: State, reason: str = "") -> tuple[State, str]:
+def finish_attempt(search: "Search", folder: AttemptFolder, state: State, reason: str = "") -> tuple[State, str]:
     """Ends an attempt: as its result says, or in `state` where its worker left none. Returns how, and why."""
     result = folder.result
     if result:
@@ -37,11 +37,11 @@ def recover(search: "Search", tracker: "Tracker", staging: Path) -> list[Attempt
         run_id = folder.run_id or search.run_of(attempt) or tracker.find_trial(attempt.spec, attempt.retry)
         if run_id:
             search.opened_run(attempt, run_id)
-        settle(search, folder, "interrupted")
+        finish_attempt(search, folder, "interrupted")
     settled = {_key(one.attempt): one for one in search.settled()}
     for key, folder in list(left.items()):
         if key not in settled or folder.attempt != settled[key].attempt:
-            remove(left.pop(key).path)
+            remove_attempt(left.pop(key).path)
     open_runs = {run.run_id for run in tracker.runs("trial", running=True)}
     for key, one in settled.items():
         if key in left and left[key].run_id not in ("", one.run_id):  # opened, and noted in its folder only
@@ -61,6 +61,6 @@ def _folder_of(attempt: Attempt, left: dict[tuple[int, int], AttemptFolder], sta
     """The attempt's own folder among those left, or a new one among them."""
     folder = left.get(_key(attempt))
     if folder is None or folder.attempt != attempt:
-        remove(staging / attempt.name)
+        remove_attempt(staging / attempt.name)
         folder = left[_key(attempt)] = AttemptFolder.make(staging, attempt)
     return folder

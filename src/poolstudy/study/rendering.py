@@ -14,7 +14,7 @@ JOB = "draw"
 """The job's name in the engine's keys."""
 
 
-class Drawings:
+class RenderQueue:
     """Draws what there is to draw.
 
     Args:
@@ -45,7 +45,7 @@ class Drawings:
         self._start()
         return True
 
-    def hear(self, event: Event) -> tuple[AttemptFolder, str] | None:
+    def handle(self, event: Event) -> tuple[AttemptFolder, str] | None:
         """What became of a drawing: whose it is, and why it could not be drawn, if so; None: it is tried again."""
         number = event.key[1]
         folder = self._drawn.pop(number)
@@ -63,5 +63,5 @@ class Drawings:
             folder = self._waiting.popleft()
             attempt = folder.attempt
             self._drawn[attempt.number] = folder
-            task = tasks.Drawing(attempt.spec, self._data, folder.path, self._settings.settings)
+            task = tasks.DrawTask(attempt.spec, self._data, folder.path, self._settings.settings)
             self._engine.start((JOB, attempt.number), task, _TIMEOUT)

@@ -17,12 +17,12 @@ from poolstudy.data.loading import SearchData, load_search_data
 from poolstudy.errors import ProgramMissing, StoreError, StudyStopped, cause
 from poolstudy.execution.devices import Found, cores, find_gpus
 from poolstudy.execution.local import LocalEngine
-from poolstudy.execution.placement import Place, plan, trials_per_process
+from poolstudy.execution.placement import Placement, plan, trials_per_process
 from poolstudy.spec.config import StudyConfig
-from poolstudy.spec.records import Ended, State
-from poolstudy.study.coordinator import Coordinator, Surroundings
+from poolstudy.spec.records import CountedTrial, State
+from poolstudy.study.coordinator import Coordinator, StudyContext
 from poolstudy.study.forecast import Measured
-from poolstudy.study.startup_estimate import Outlook, Room, look_ahead, measure
+from poolstudy.study.startup_estimate import FreeResources, StartupEstimate, estimate_startup, measure
 from poolstudy.system import gc_tuning, logs
 from poolstudy.system.locks import study_lock
 from poolstudy.system.signals import Interrupt
@@ -39,7 +39,7 @@ _SHOWN = 5  # of the best, at the end
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StudyOutcome:
     """How a study stands when `run_study` returns.
 
     Attributes:
@@ -52,14 +52,14 @@ class Outcome:
     """
 
     done: int
-    best: list[Ended]
+    best: list[CountedTrial]
     best_run: str
     exhausted: bool
     interrupted: int | None
     dashboard: str
 
 
-def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool = False) -> Outcome:
+def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool = False) -> StudyOutcome:
     """Runs a study until its trials are done, or goes on with one that was stopped.
 
     Args:
@@ -81,11 +81,11 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
         last.enter_context(contextlib.closing(engine))
         with DownloadProgress(console, quiet=quiet) as progress:  # while the server of workers loads TensorFlow
             data = load_search_data(config.data, root, progress)
-        with _failures_told():
-            logs.keep_in(log)
+        with _store_errors():
+            logs.redirect_logging(log)
             ready = _prepared(config, root, data, engine)
             gc_tuning.loaded()
-            forecast, shown_log = ready.outlook.forecast(), os.path.relpath(log)
+            forecast, shown_log = ready.estimate.forecast(), os.path.relpath(log)
             display = Display(
                 console,
                 study.trials,
@@ -95,30 +95,30 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
                 quiet=quiet,
                 seconds_left=forecast.left,
             )
-            around = Surroundings(
+            context = StudyContext(
                 staging=mlruns / "staging" / study.name,
-                data=ready.grounds.saved,
-                places=ready.grounds.places,
+                data=ready.resources.saved,
+                placements=ready.resources.placements,
                 about=provenance.provenance(config.data),
                 patch=provenance.patch(),
             )
             interrupt.begin()
             coordinator = Coordinator(
-                config, around, engine, ready.tracker, ready.search, display, (forecast, display), interrupt, cores()
+                config, context, engine, ready.tracker, ready.search, display, (forecast, display), interrupt, cores()
             )
-            _say_devices(display, ready.grounds.found, ready.grounds.crowd)
-            _say_outlook(display, ready.outlook, Room.of(mlruns))
+            _say_devices(display, ready.resources.found, ready.resources.sharing)
+            _say_estimate(display, ready.estimate, FreeResources.of(mlruns))
             return _tracked(config, coordinator, ready.tracker, ready.search, interrupt)
 
 
 @contextlib.contextmanager
-def _failures_told() -> Iterator[None]:
+def _store_errors() -> Iterator[None]:
     """What a store or a folder raises in the block becomes a StoreError."""
     from poolstudy import search, tracking
 
     try:
         yield
-    except (OSError, *tracking.STORE_ERRORS, *search.STORE_ERRORS) as error:
+    except (OSError, *tracking.MLFLOW_ERRORS, *search.OPTUNA_ERRORS) as error:
         raise StoreError(
             f"a store or folder of the study failed ({cause(error)})",
             "stores that can be written",
@@ -127,40 +127,40 @@ def _failures_told() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Grounds:
-    """What a study trains on: `crowd` says how many trials share a GPU, `saved` is the folder of its data.
+class _Resources:
+    """What a study trains on: `sharing` says how many trials share a GPU, `saved` is the folder of its data.
 
     Attributes:
         measured: by a short training, where the study is new.
     """
 
     found: Found
-    places: list[Place]
-    crowd: str
+    placements: list[Placement]
+    sharing: str
     saved: Path
     measured: Measured | None
 
 
-def _looked_at(config: StudyConfig, mlruns: Path, data: SearchData, engine: LocalEngine) -> _Grounds:
+def _probe(config: StudyConfig, mlruns: Path, data: SearchData, engine: LocalEngine) -> _Resources:
     """Finds the devices, and measures on one of them, which takes seconds."""
     from poolstudy.search import known
 
     found = find_gpus(engine, required=config.execution.require_gpu)
-    places, crowd = plan(config, data.identity, found.gpus, cores(), mlruns / "cache")
+    placements, sharing = plan(config, data.identity, found.gpus, cores(), mlruns / "cache")
     saved = data.save(mlruns / "cache" / data.identity.digest[:16])
     goes_on = known(mlruns / "optuna.db", config.study.name)
-    measured = None if goes_on else measure(config, data.identity, saved, engine, places[0].device.name)
-    return _Grounds(found, places, crowd, saved, measured)
+    measured = None if goes_on else measure(config, data.identity, saved, engine, placements[0].device.name)
+    return _Resources(found, placements, sharing, saved, measured)
 
 
 @dataclass(frozen=True)
 class _Prepared:
     """What a study begins with."""
 
-    grounds: _Grounds
+    resources: _Resources
     tracker: "Tracker"
     search: "Search"
-    outlook: Outlook
+    estimate: StartupEstimate
 
 
 def _prepared(config: StudyConfig, root: Path, data: SearchData, engine: LocalEngine) -> _Prepared:
@@ -169,21 +169,23 @@ def _prepared(config: StudyConfig, root: Path, data: SearchData, engine: LocalEn
     from poolstudy.tracking import Tracker
 
     mlruns = root / "mlruns"
-    looking = _beside(lambda: _looked_at(config, mlruns, data, engine))
+    looking = _in_background(lambda: _probe(config, mlruns, data, engine))
     if config.execution.require_gpu:
         looking.result()  # without one nothing is begun
     tracker = Tracker(config.tracking.uri, config.tracking.artifacts, config.study.name, root)  # takes seconds too
-    grounds = looking.result()
+    resources = looking.result()
     # Optuna's after MLflow's: a study whose store cannot be opened leaves nothing.
     search = Search(mlruns / "optuna.db", config, data.identity)
-    tracker.book = search.book
-    outlook = look_ahead(config, data.identity, len(grounds.places), list(search.ended()), tracker, grounds.measured)
-    return _Prepared(grounds, tracker, search, outlook)
+    tracker.study_uid = search.study_uid
+    estimate = estimate_startup(
+        config, data.identity, len(resources.placements), list(search.ended()), tracker, resources.measured
+    )
+    return _Prepared(resources, tracker, search, estimate)
 
 
-def _beside(look: Callable[[], _Grounds]) -> "Future[_Grounds]":
+def _in_background(look: Callable[[], _Resources]) -> "Future[_Resources]":
     """What is done in a thread that nobody waits for who is interrupted, as an executor's would be at the end."""
-    found: Future[_Grounds] = Future()
+    found: Future[_Resources] = Future()
 
     def work() -> None:
         try:
@@ -197,7 +199,7 @@ def _beside(look: Callable[[], _Grounds]) -> "Future[_Grounds]":
 
 def _tracked(
     config: StudyConfig, coordinator: Coordinator, tracker: "Tracker", search: "Search", interrupt: Interrupt
-) -> Outcome:
+) -> StudyOutcome:
     """Trains, and keeps the study's own run."""
     run_id = tracker.open_study(_study_params(config), config.recorded())
     link = _share_dashboard(config, tracker)
@@ -212,7 +214,7 @@ def _tracked(
     finally:
         metrics = _study_metrics(config, search)
         coordinator.finish(lambda: tracker.close_study(run_id, state, metrics))
-    return Outcome(
+    return StudyOutcome(
         done=search.done,
         best=list(islice(search.ended(), _SHOWN)),
         best_run=_best_run(search.ended()),
@@ -222,7 +224,7 @@ def _tracked(
     )
 
 
-def _best_run(ended: Iterable[Ended]) -> str:
+def _best_run(ended: Iterable[CountedTrial]) -> str:
     return next((one.run_id for one in ended if one.state == "complete" and one.run_id), "")
 
 
@@ -251,18 +253,18 @@ def _share_dashboard(config: StudyConfig, tracker: "Tracker") -> str:
     return dashboard_link(server, tracker.experiment_id, dashboard.VIEW_KEY)
 
 
-def _say_devices(display: Display, found: Found, crowd: str) -> None:
+def _say_devices(display: Display, found: Found, sharing: str) -> None:
     for gpu in found.gpus:
         display.say(f"Found GPU at: /device:{gpu.name} ({gpu.description})")
     for line in found.lines:
         display.say(line)
-    display.say(crowd or "No GPU that TensorFlow can use: training on the CPU.")
+    display.say(sharing or "No GPU that TensorFlow can use: training on the CPU.")
 
 
-def _say_outlook(display: Display, outlook: Outlook, free: Room) -> None:
-    for line in outlook.lines(free):
+def _say_estimate(display: Display, estimate: StartupEstimate, free: FreeResources) -> None:
+    for line in estimate.lines(free):
         display.say(line)
-    for line in outlook.warnings(free):
+    for line in estimate.warnings(free):
         display.warn(line)
 
 

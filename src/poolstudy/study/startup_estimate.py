@@ -12,20 +12,29 @@ import psutil
 
 from poolstudy.execution.local import LocalEngine
 from poolstudy.spec.config import StudyConfig
-from poolstudy.spec.records import DataIdentity, Ended, TrialSpec
+from poolstudy.spec.records import CountedTrial, DataIdentity, TrialSpec
 from poolstudy.study import measurement
-from poolstudy.study.cost import Offer, Sizes, Speed, Timing
-from poolstudy.study.forecast import DRAWING, Asked, Forecast, Measured, Past, disk, longest, middling
+from poolstudy.study.cost import CandidateNetworks, Sizes, Speed, Timing
+from poolstudy.study.forecast import (
+    DRAWING,
+    FinishedTrial,
+    Forecast,
+    Measured,
+    Workload,
+    disk_bytes,
+    max_seconds,
+    typical_seconds,
+)
 from poolstudy.system.formats import rounded, size
 
 if TYPE_CHECKING:
     from poolstudy.tracking import Tracker
 
-_LONGEST = 600.0  # seconds of a measurement, where no trial has a limit; it takes some ten
+_MEASURE_TIMEOUT = 600.0  # seconds of a measurement, where no trial has a limit; it takes some ten
 
 
 @dataclass(frozen=True)
-class Outlook:
+class StartupEstimate:
     """A study before it starts, or goes on.
 
     Attributes:
@@ -36,27 +45,27 @@ class Outlook:
 
     config: StudyConfig
     data: DataIdentity
-    asked: Asked
-    past: tuple[Past, ...]
+    asked: Workload
+    finished: tuple[FinishedTrial, ...]
     measured: Measured | None
     process: int
 
     def forecast(self) -> Forecast:
         """To be told what happens; it then knows how much longer the study takes."""
         timings = self.measured.timings if self.measured else ()
-        return Forecast(self.asked, timings, self._start, self.past)
+        return Forecast(self.asked, timings, self._start, self.finished)
 
-    def lines(self, free: "Room") -> list[str]:
+    def lines(self, free: "FreeResources") -> list[str]:
         """What to expect, for a person; nothing where nothing is known or nothing is left to do."""
-        timings = [Timing(one.network, one.seconds) for one in self.past] or self._timings
+        timings = [Timing(one.network, one.seconds) for one in self.finished] or self._timings
         if not timings or not self.asked.trials:
             return []
         speed = Speed.fitted(timings, self.asked.sizes)
         beside = self._start + (DRAWING if self._drawn else 0.0)
-        most, usual = longest(self.asked, speed, beside), middling(self.asked, speed, beside)
+        most, usual = max_seconds(self.asked, speed, beside), typical_seconds(self.asked, speed, beside)
         trials = "1 trial" if self.asked.trials == 1 else f"{self.asked.trials} trials"
-        what = f"{trials} of up to {self.asked.epochs} epochs, {min(self.asked.places, self.asked.trials)} at a time"
-        needs = [f"{size(self.disk)} of disk ({size(free.disk)} free)"]
+        what = f"{trials} of up to {self.asked.epochs} epochs, {min(self.asked.at_once, self.asked.trials)} at a time"
+        needs = [f"{size(self.disk_bytes)} of disk ({size(free.disk_bytes)} free)"]
         if self.memory:
             needs.append(f"{size(self.memory)} of memory ({size(free.memory)} free)")
         middle = (
@@ -64,12 +73,13 @@ class Outlook:
         )
         return [f"At most {rounded(most)} ({what}).", *middle, f"Needs up to {' and '.join(needs)}."]
 
-    def warnings(self, free: "Room") -> list[str]:
+    def warnings(self, free: "FreeResources") -> list[str]:
         """What this machine has too little of."""
         found = []
-        if self.disk > free.disk:
+        if self.disk_bytes > free.disk_bytes:
             found.append(
-                f"disk: mlruns/ has {size(free.disk)} left, the study needs up to {size(self.disk)}; make room"
+                f"disk: mlruns/ has {size(free.disk_bytes)} left, "
+                f"the study needs up to {size(self.disk_bytes)}; make room"
             )
         if self.memory > free.memory:
             lacks = f"memory: {size(free.memory)} are free, the study needs {size(self.memory)}"
@@ -77,9 +87,9 @@ class Outlook:
         return [f"Warning, too little {line}." for line in found]
 
     @property
-    def disk(self) -> int:
+    def disk_bytes(self) -> int:
         """Bytes that the trials leave at most."""
-        return disk(self.asked, self.data.validation_images, figures=self._drawn)
+        return disk_bytes(self.asked, self.data.validation_images, figures=self._drawn)
 
     @property
     def memory(self) -> int:
@@ -87,7 +97,7 @@ class Outlook:
         if self.measured is None:
             return 0
         # A worker trains and another one draws what was trained, at each place.
-        workers = min(self.asked.places, self.asked.trials) * (2 if self._drawn else 1)
+        workers = min(self.asked.at_once, self.asked.trials) * (2 if self._drawn else 1)
         return self.process + self.measured.server + workers * self.measured.worker
 
     @property
@@ -103,34 +113,36 @@ class Outlook:
         return self.measured.start if self.measured else 0.0
 
 
-def look_ahead(
+def estimate_startup(
     config: StudyConfig,
     data: DataIdentity,
-    places: int,
-    ended: Sequence[Ended],
+    at_once: int,
+    ended: Sequence[CountedTrial],
     tracker: "Tracker",
     measured: Measured | None,
-) -> Outlook:
+) -> StartupEstimate:
     """What is known of a study before it starts, from the trials that ended or else from what was measured.
 
     Args:
         places: trials at once.
         ended: the trials that count already.
     """
-    offer, there = offer_of(config), config.space.size()
+    offer, there = candidates_of(config), config.space.size()
     if offer.in_order:
         there = len(offer.networks)
     trials = config.study.trials if there is None else min(config.study.trials, there)
-    asked = Asked(
+    asked = Workload(
         trials=max(0, trials - len(ended)),
         epochs=config.training.epochs,
-        places=places,
+        at_once=at_once,
         offer=offer,
         sizes=Sizes.of(data, config.training.dense_units),
         timeout=config.study.timeout,
     )
-    past = tuple(past_trials(ended, tracker, data.train_images))
-    return Outlook(config, data, asked, past, None if past else measured, psutil.Process().memory_info().rss)
+    finished = tuple(finished_trials(ended, tracker, data.train_images))
+    return StartupEstimate(
+        config, data, asked, finished, None if finished else measured, psutil.Process().memory_info().rss
+    )
 
 
 def measure(config: StudyConfig, data: DataIdentity, folder: Path, engine: LocalEngine, device: str) -> Measured | None:
@@ -143,17 +155,17 @@ def measure(config: StudyConfig, data: DataIdentity, folder: Path, engine: Local
     settings = config.training.settings.model_copy(update={"epochs": 2})
     specs = [
         TrialSpec(study=config.study.name, slot=0, seed=0, hyperparameters=network, training=settings, data=data)
-        for network in offer_of(config).extremes(Sizes.of(data, settings.dense_units))
+        for network in candidates_of(config).extremes(Sizes.of(data, settings.dense_units))
     ]
     task = functools.partial(measurement.measure_networks, specs, folder, device, config.execution.threads_per_worker)
     try:
-        measured: Measured = engine.call(task, config.execution.trial_timeout or _LONGEST)
+        measured: Measured = engine.call(task, config.execution.trial_timeout or _MEASURE_TIMEOUT)
     except ChildProcessError:  # whatever it was, the trials will say it
         return None
     return measured
 
 
-def past_trials(ended: Sequence[Ended], tracker: "Tracker", train_images: int) -> list[Past]:
+def finished_trials(ended: Sequence[CountedTrial], tracker: "Tracker", train_images: int) -> list[FinishedTrial]:
     """What trials took that have ended, from their runs' metrics."""
     networks = {one.run_id: one.hyperparameters for one in ended}
     found = []
@@ -161,30 +173,30 @@ def past_trials(ended: Sequence[Ended], tracker: "Tracker", train_images: int) -
         speed, seconds = (run.metrics.get(name, 0.0) for name in ("images_per_second", "train_seconds"))
         if run.run_id in networks and speed > 0 and seconds > 0:
             each = train_images / speed
-            found.append(Past(networks[run.run_id], max(1, round(seconds / each)), each))
+            found.append(FinishedTrial(networks[run.run_id], max(1, round(seconds / each)), each))
     return found
 
 
-def offer_of(config: StudyConfig) -> Offer:
+def candidates_of(config: StudyConfig) -> CandidateNetworks:
     """The networks that a study may train."""
     if config.sampler.name == "list":
-        return Offer.listed(config.sampler.trials)
-    return Offer.of(config.space, config.training.fixed)
+        return CandidateNetworks.listed(config.sampler.trials)
+    return CandidateNetworks.of(config.space, config.training.fixed)
 
 
 @dataclass(frozen=True)
-class Room:
+class FreeResources:
     """What is free: bytes on the disk of a folder, and of memory."""
 
-    disk: int
+    disk_bytes: int
     memory: int
 
     @classmethod
-    def of(cls, folder: Path) -> "Room":
-        return cls(shutil.disk_usage(folder).free, min(psutil.virtual_memory().available, _allowed()))
+    def of(cls, folder: Path) -> "FreeResources":
+        return cls(shutil.disk_usage(folder).free, min(psutil.virtual_memory().available, _container_memory()))
 
 
-def _allowed() -> int:
+def _container_memory() -> int:
     """The memory that a container leaves this process (Linux' control groups, second version)."""
     groups = Path("/sys/fs/cgroup")
     try:

@@ -40,21 +40,21 @@ class _Entry:
     creations: int = 0  # that were asked for
     written: int = 0  # epochs on disk
     logged: int = 0
-    ready: bool = False  # it has ended, and is drawn if it was to be
+    finish: bool = False  # it has ended, and is drawn if it was to be
     pictures: str = ""
     done: bool = False
     opened: threading.Event = field(default_factory=threading.Event)
 
     @property
-    def waits(self) -> int:
+    def work(self) -> int:
         """How many things MLflow is still to be told."""
-        return (not self.run_id) + max(0, self.written - self.logged) + self.ready
+        return (not self.run_id) + max(0, self.written - self.logged) + self.finish
 
 
-class Delivery:
+class Uploader:
     """Brings attempts to MLflow, each in order: its run, its epochs, its files and its end. Then its folder goes.
 
-    The methods are for the coordinator's thread; none but `opens`, `settle` and `close` waits for MLflow.
+    The methods are for the coordinator's thread; none but `wait_opened`, `settle` and `close` waits for MLflow.
     """
 
     def __init__(self, tracker: "Tracker") -> None:
@@ -89,16 +89,16 @@ class Delivery:
             self._entries[folder.attempt.name].written += 1
             self._changed.notify_all()
 
-    def ready(self, folder: AttemptFolder, pictures: str = "") -> None:
+    def finish(self, folder: AttemptFolder, pictures: str = "") -> None:
         """The attempt has ended and nothing more comes; `pictures`: why it has none, if it should."""
         with self._changed:
             entry = self._entries[folder.attempt.name]
-            entry.pictures, entry.ready = pictures, True
+            entry.pictures, entry.finish = pictures, True
             self._changed.notify_all()
 
     # Asked by the coordinator
 
-    def opens(self, folder: AttemptFolder, seconds: float) -> bool:
+    def wait_opened(self, folder: AttemptFolder, seconds: float) -> bool:
         """Waits until the attempt's run is open; answers whether it is, or is not worth waiting for.
 
         It is not where the server is away, or slow with the run before.
@@ -108,26 +108,26 @@ class Delivery:
             slow = any(not other.run_id for other in self._entries.values() if other is not entry)
         return entry is None or slow or self.away is not None or entry.opened.wait(seconds)
 
-    def opened(self) -> Iterator[tuple[Attempt, str]]:
+    def drain_opened(self) -> Iterator[tuple[Attempt, str]]:
         """The runs that have been opened since the last call."""
         while not self._opened.empty():
             yield self._opened.get()
 
-    def waiting(self) -> int:
+    def pending(self) -> int:
         """How many things MLflow is still to be told."""
         with self._changed:
-            return sum(entry.waits for entry in self._entries.values())
+            return sum(entry.work for entry in self._entries.values())
 
-    def settle(self, seconds: float) -> bool:
+    def flush(self, seconds: float) -> bool:
         """Waits until nothing waits; answers whether that is so. Not for a server that is away.
 
         Raises:
             StoreError: as for `check`.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._failure or self.away or not self._waits(), seconds)
+            self._changed.wait_for(lambda: self._failure or self.away or not self._has_work(), seconds)
         self.check()
-        return not self.waiting()
+        return not self.pending()
 
     def check(self) -> None:
         """Looks whether MLflow's store has said no for good.
@@ -161,19 +161,19 @@ class Delivery:
 
     def _work(self) -> None:
         try:
-            self._deliver()
+            self._upload_all()
             if self._last and not self.away:
                 self._last()
         except Exception as error:
             if not self._tracker.is_away(error):
                 self._fail(error)
 
-    def _deliver(self) -> None:
+    def _upload_all(self) -> None:
         """Until it is closed. Raises what the store says for good."""
         pause, missed = _SHORTEST_PAUSE, None
         while entry := self._next():
             try:
-                self._serve(entry)
+                self._upload_entry(entry)
             except Exception as error:
                 if self._was_deleted(entry, error):
                     continue
@@ -186,30 +186,30 @@ class Delivery:
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 pause, missed, self.away = _SHORTEST_PAUSE, None, None
-                self._served(entry)
+                self._put_back(entry)
 
-    def _waits(self) -> bool:
-        return any(entry.waits for entry in self._entries.values())
+    def _has_work(self) -> bool:
+        return any(entry.work for entry in self._entries.values())
 
     def _next(self) -> _Entry | None:
         """What to do next: runs to be opened first, for somebody waits for them; None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._waits())
+            self._changed.wait_for(lambda: self._closed or self._has_work())
             if self._closed:
                 return None
-            entries = [entry for entry in self._entries.values() if entry.waits]
+            entries = [entry for entry in self._entries.values() if entry.work]
             return next((entry for entry in entries if not entry.run_id), entries[0])
 
-    def _serve(self, entry: _Entry) -> None:
+    def _upload_entry(self, entry: _Entry) -> None:
         """Brings to MLflow what it has not got of an attempt."""
-        ready = entry.ready  # read first: all epochs are on disk then
+        finish = entry.finish  # read first: all epochs are on disk then
         if not entry.run_id:
             self._open(entry)
         if entry.logged < entry.written:
             epochs = entry.folder.epochs()[entry.logged :]
             self._tracker.log_epochs(entry.run_id, [(one.ended_at, one.record, one.system) for one in epochs])
             entry.logged += len(epochs)
-        if ready:
+        if finish:
             self._close_run(entry)
 
     def _open(self, entry: _Entry) -> None:
@@ -246,7 +246,7 @@ class Delivery:
         folder.remove()
         entry.done = True
 
-    def _served(self, entry: _Entry) -> None:
+    def _put_back(self, entry: _Entry) -> None:
         name = entry.folder.attempt.name
         with self._changed:
             del self._entries[name]

@@ -40,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def writable(place: Path) -> Iterator[None]:
+def writing_to(place: Path) -> Iterator[None]:
     """While the block lasts, that a file cannot be written becomes a StoreError about `place`."""
     try:
         yield
@@ -55,7 +55,7 @@ def appended(path: Path) -> BinaryIO:
     Raises:
         StoreError: it cannot be written.
     """
-    with writable(path):
+    with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("ab")
 

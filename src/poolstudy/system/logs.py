@@ -12,7 +12,7 @@ from poolstudy.system.files import appended
 _TALKERS = ("mlflow", "optuna", "alembic", "sqlalchemy", "tensorflow", "absl")
 
 
-def keep_in(log: Path) -> None:
+def redirect_logging(log: Path) -> None:
     """Libraries' warnings go to the end of `log`, none to the terminal.
 
     To be called when the libraries are imported: some of them put their own way of talking in place then.
@@ -32,7 +32,7 @@ def keep_in(log: Path) -> None:
 
 
 @contextlib.contextmanager
-def output_to(log: Path) -> Iterator[None]:
+def redirect_output(log: Path) -> Iterator[None]:
     """What is started in here, or is no Python, prints to the end of `log`: descriptors 1 and 2 are inherited.
 
     Raises:

@@ -13,7 +13,7 @@ def stdout_console() -> Console:
     return Console(highlight=False, markup=False, emoji=False)
 
 
-def writable(console: Console, text: str, plain: str) -> str:
+def encodable(console: Console, text: str, plain: str) -> str:
     """The text, or the plain one (ASCII) where the console's encoding cannot write the text."""
     try:
         text.encode(console.encoding)

@@ -13,11 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from poolstudy.spec.records import Ended, EpochRecord, State, trial_name
+from poolstudy.spec.records import CountedTrial, EpochRecord, State, trial_name
 from poolstudy.spec.space import HyperParameters, Pooling
 from poolstudy.system.formats import clock
 
-COLOURS: dict[Pooling, str] = {"average": "bright_blue", "max": "dark_orange"}
+TERMINAL_COLOURS: dict[Pooling, str] = {"average": "bright_blue", "max": "dark_orange"}
 """As in the pictures, as near as terminals have them."""
 _NARROW = 64  # columns; below it a table leaves out what matters least
 _SHOWN = 3  # of the best so far
@@ -59,7 +59,7 @@ class Display:
         self._console, self._trials, self._epochs, self._metric = console, trials, epochs, metric
         self._log, self._quiet, self._seconds_left = log, quiet, seconds_left
         self._rows: dict[int, _Row] = {}
-        self._done, self._best = 0, list[Ended]()
+        self._done, self._best = 0, list[CountedTrial]()
         self._drawing = self._waiting = 0
         self._away: tuple[float, str] | None = None
         self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=2, transient=True)
@@ -81,7 +81,7 @@ class Display:
         if not self._quiet:
             self._print(line)
 
-    def count(self, done: int, best: Iterable[Ended]) -> None:
+    def count(self, done: int, best: Iterable[CountedTrial]) -> None:
         """So many trials of the study are done, the best first."""
         self._done, self._best = done, list(islice(best, _SHOWN))
 
@@ -158,7 +158,7 @@ class Display:
         return Group(*best, table, bar, Text(self._summary() + drawing + waiting))
 
 
-def leaderboard(best: Sequence[Ended], metric: str, *, narrow: bool = False) -> Table:
+def leaderboard(best: Sequence[CountedTrial], metric: str, *, narrow: bool = False) -> Table:
     """The best trials as a table, average and max pooling in their colours; `narrow`: for 40 columns."""
     value = "value" if narrow else metric
     table = _table(("trial", "pooling", "filters", "dropout", value, "state"), narrow)
@@ -179,5 +179,5 @@ def _table(headings: tuple[str, str, str, str, str, str], narrow: bool) -> Table
 
 def _add(table: Table, narrow: bool, name: str, parameters: HyperParameters, first: str, second: str) -> None:
     network = [] if narrow else [Text(parameters.widths), Text(f"{parameters.dropout:g}")]
-    kind = Text(parameters.kind, style=COLOURS[parameters.pooling])
+    kind = Text(parameters.kind, style=TERMINAL_COLOURS[parameters.pooling])
     table.add_row(Text(name.removeprefix("trial-") if narrow else name), kind, *network, Text(first), Text(second))

@@ -6,43 +6,43 @@ Names of tags, params, metrics and files are the public contract; see docs/track
 from poolstudy.tracking.queries import (
     attach,
     check_writable,
-    count,
+    count_runs,
     dashboard_link,
     find_run,
     latest_study,
-    readable,
+    reading_mlflow,
     run_link,
     study_run,
 )
-from poolstudy.tracking.repair import Mender, every_run, move, moved
-from poolstudy.tracking.run import PICTURES, TRAINED_FILES, FileName, FoundRun
-from poolstudy.tracking.store import STORE_ERRORS, database_of, is_own, place, resolved_uri
+from poolstudy.tracking.repair import RunRepair, every_run, move, moved
+from poolstudy.tracking.run import PICTURES, TRAINED_FILES, FileName, StoredRun
+from poolstudy.tracking.store import MLFLOW_ERRORS, database_of, is_own, local_path, resolved_uri
 from poolstudy.tracking.tracker import STATUS, TrackedRun, Tracker, params_of, tags_of
 
 __all__ = [
+    "MLFLOW_ERRORS",
     "PICTURES",
     "STATUS",
-    "STORE_ERRORS",
     "TRAINED_FILES",
     "FileName",
-    "FoundRun",
-    "Mender",
+    "RunRepair",
+    "StoredRun",
     "TrackedRun",
     "Tracker",
     "attach",
     "check_writable",
-    "count",
+    "count_runs",
     "dashboard_link",
     "database_of",
     "every_run",
     "find_run",
     "is_own",
     "latest_study",
+    "local_path",
     "move",
     "moved",
     "params_of",
-    "place",
-    "readable",
+    "reading_mlflow",
     "resolved_uri",
     "run_link",
     "study_run",

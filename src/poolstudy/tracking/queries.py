@@ -8,15 +8,15 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from poolstudy.errors import RunNotFound, StoreError, one_line, without_password
-from poolstudy.tracking.run import FoundRun, search
-from poolstudy.tracking.store import RUN_ONE, STORE_ERRORS, check_in_place, is_own, opened
+from poolstudy.tracking.run import StoredRun, search
+from poolstudy.tracking.store import MLFLOW_ERRORS, RUN_ONE, check_in_place, is_own, opened
 
 BEST = "best"
 _ID = re.compile(r"[0-9a-f]{4,32}")  # nothing else ever becomes part of a query or a path
 _LISTED = 5
 
 
-def find_run(uri: str, text: str) -> FoundRun:
+def find_run(uri: str, text: str) -> StoredRun:
     """The run that a user means.
 
     Args:
@@ -34,16 +34,16 @@ def find_run(uri: str, text: str) -> FoundRun:
             f"a run ID (32 digits of 0-9 a-f), its first 4 or more, or {BEST}",
             "`poolstudy run` prints the best run's, MLflow's pages show every run's",
         )
-    with readable(uri):
+    with reading_mlflow(uri):
         client = opened(uri)
         return _best(client, latest_study(uri)) if text == BEST else _by_id(client, text)
 
 
-def _by_id(client: MlflowClient, text: str) -> FoundRun:
+def _by_id(client: MlflowClient, text: str) -> StoredRun:
     condition = f"tags.`poolstudy.kind` LIKE '%' and attributes.run_id LIKE '{text}%'"
     runs = list(search(client, experiments(client), condition))
     if len(runs) == 1:
-        return FoundRun.of(client, runs[0])
+        return StoredRun.of(client, runs[0])
     if not runs:
         raise RunNotFound(f"no run begins with {text}", "a run that is in the store and not deleted", "check the ID")
     listed = ", ".join(f"{run.info.run_id} ({run.info.run_name})" for run in runs[:_LISTED])
@@ -51,7 +51,7 @@ def _by_id(client: MlflowClient, text: str) -> FoundRun:
     raise RunNotFound(f"{len(runs)} runs begin with {text}: {listed}{more}", "one", "give more digits")
 
 
-def _best(client: MlflowClient, experiment_id: str) -> FoundRun:
+def _best(client: MlflowClient, experiment_id: str) -> StoredRun:
     study = _study_of(client, experiment_id)
     best = study.best()
     if best is None:
@@ -59,17 +59,17 @@ def _best(client: MlflowClient, experiment_id: str) -> FoundRun:
     return best
 
 
-def _study_of(client: MlflowClient, experiment_id: str) -> FoundRun:
-    return FoundRun.of(client, next(search(client, [experiment_id], "tags.`poolstudy.kind` = 'study'")))
+def _study_of(client: MlflowClient, experiment_id: str) -> StoredRun:
+    return StoredRun.of(client, next(search(client, [experiment_id], "tags.`poolstudy.kind` = 'study'")))
 
 
-def study_run(uri: str, name: str | None = None) -> FoundRun:
+def study_run(uri: str, name: str | None = None) -> StoredRun:
     """The own run of the study that was started last, or of the one named.
 
     Raises:
         StoreError: there is none, or the store cannot be read.
     """
-    with readable(uri):
+    with reading_mlflow(uri):
         return _study_of(opened(uri), latest_study(uri, name))
 
 
@@ -79,7 +79,7 @@ def latest_study(uri: str, name: str | None = None) -> str:
     Raises:
         StoreError: there is none, or the store cannot be read.
     """
-    with readable(uri):
+    with reading_mlflow(uri):
         client = opened(uri)
         named = [client.get_experiment_by_name(name)] if name is not None else []
         ids = experiments(client) if name is None else [str(one.experiment_id) for one in named if one]
@@ -90,13 +90,13 @@ def latest_study(uri: str, name: str | None = None) -> str:
     return str(run.info.experiment_id)
 
 
-def count(uri: str) -> tuple[int, int]:
+def count_runs(uri: str) -> tuple[int, int]:
     """How many studies and how many other runs a store has.
 
     Raises:
         StoreError: it is not there, or cannot be read.
     """
-    with readable(uri):
+    with reading_mlflow(uri):
         client = opened(uri)
         kinds = [
             run.data.tags["poolstudy.kind"]
@@ -111,12 +111,12 @@ def dashboard_link(server: str, experiment_id: str, key: str) -> str:
     return f"{without_password(server).rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
 
 
-def run_link(server: str, run: FoundRun) -> str:
+def run_link(server: str, run: StoredRun) -> str:
     """The address of a run's page, on a running server."""
     return f"{without_password(server).rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
 
 
-def check_writable(run: FoundRun, uri: str, artifacts: str, root: Path) -> None:
+def check_writable(run: StoredRun, uri: str, artifacts: str, root: Path) -> None:
     """Refuses a run to which nothing can be attached here.
 
     Args:
@@ -126,12 +126,12 @@ def check_writable(run: FoundRun, uri: str, artifacts: str, root: Path) -> None:
         StoreError: the project was moved or copied, and MLflow has the run's files where it was; or it cannot be read.
     """
     if is_own(uri, root):
-        with readable(uri):
+        with reading_mlflow(uri):
             location = run.client.get_experiment(run.experiment_id).artifact_location
         check_in_place(run.study, location, (root / artifacts).resolve() / run.study)
 
 
-def attach(run: FoundRun, paths: Iterable[Path], folder: str | None = None) -> None:
+def attach(run: StoredRun, paths: Iterable[Path], folder: str | None = None) -> None:
     """Adds files to a run that has ended: what was made of it later, such as a report on a study.
 
     Args:
@@ -143,17 +143,17 @@ def attach(run: FoundRun, paths: Iterable[Path], folder: str | None = None) -> N
     try:
         for path in paths:
             run.client.log_artifact(run.run_id, str(path), folder)
-    except (OSError, *STORE_ERRORS) as error:
+    except (OSError, *MLFLOW_ERRORS) as error:
         found = f"the files of run {run.run_id}: {one_line(error)}"
         raise StoreError(found, "an artifact store that can be written", "mend it, then try again") from None
 
 
 @contextlib.contextmanager
-def readable(uri: str) -> Iterator[None]:
+def reading_mlflow(uri: str) -> Iterator[None]:
     """While the block lasts, what the store raises becomes a StoreError."""
     try:
         yield
-    except (OSError, ImportError, *STORE_ERRORS) as error:
+    except (OSError, ImportError, *MLFLOW_ERRORS) as error:
         found = f"MLflow's store {uri}: {one_line(error)}"
         raise StoreError(found, "one that can be read", "mend it, or name another in conf/tracking") from None
 

@@ -14,28 +14,28 @@ from mlflow.exceptions import MlflowException
 from poolstudy.spec.records import State, TrialSpec
 from poolstudy.spec.space import NAME, Name
 from poolstudy.system.files import read_only, replacing
-from poolstudy.tracking.queries import experiments, readable
-from poolstudy.tracking.run import FoundRun, search
+from poolstudy.tracking.queries import experiments, reading_mlflow
+from poolstudy.tracking.run import StoredRun, search
 from poolstudy.tracking.store import database_of, lies_elsewhere, opened
 from poolstudy.tracking.tracker import STATUS, spec_text
 
 _LOCATIONS = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"))
 
 
-def every_run(uri: str, study: Name | None = None) -> list[FoundRun]:
+def every_run(uri: str, study: Name | None = None) -> list[StoredRun]:
     """Every run of ours that is not deleted, or those of one study, oldest first.
 
     Raises:
         StoreError: the store is not there, or cannot be read.
     """
     condition = "tags.`poolstudy.kind` LIKE '%'" + (f" and tags.`poolstudy.study` = '{study}'" if study else "")
-    with readable(uri):
+    with reading_mlflow(uri):
         client = opened(uri)
         found = search(client, experiments(client), condition, ["attributes.start_time"])
-        return [FoundRun.of(client, one) for one in found]
+        return [StoredRun.of(client, one) for one in found]
 
 
-class Mender:
+class RunRepair:
     """Corrects single things about single runs.
 
     Args:

@@ -57,7 +57,7 @@ _RECORDED = {"epoch_seconds": "seconds"}  # the metrics of an epoch whose name i
 
 
 @dataclass(frozen=True)
-class FoundRun:
+class StoredRun:
     """A run that is not deleted.
 
     Attributes:
@@ -218,18 +218,18 @@ class FoundRun:
 
     # Its fellows
 
-    def attempts(self) -> "list[FoundRun]":
+    def attempts(self) -> "list[StoredRun]":
         """Every attempt at this trial's slot, this one among them, oldest first."""
         slot = int(self.tags.get("poolstudy.trial", -1))
         return self._trials(f" and tags.`poolstudy.trial` = '{slot}'", ["attributes.start_time"])
 
-    def reproductions(self) -> "list[FoundRun]":
+    def reproductions(self) -> "list[StoredRun]":
         """The runs that were to reproduce this one, oldest first."""
         condition = f"tags.`poolstudy.kind` = 'reproduction' and tags.`poolstudy.reproduces` = '{self.run_id}'"
         found = search(self.client, [self.experiment_id], condition, ["attributes.start_time"])
-        return [FoundRun.of(self.client, run) for run in found]
+        return [StoredRun.of(self.client, run) for run in found]
 
-    def trials(self) -> "list[FoundRun]":
+    def trials(self) -> "list[StoredRun]":
         """Every trial run of its study, oldest first."""
         return self._trials("", ["attributes.start_time"])
 
@@ -237,20 +237,20 @@ class FoundRun:
         """The metric that a study's own run was to optimise."""
         return self.params.get("objective", "best_val_accuracy")
 
-    def best(self) -> "FoundRun | None":
+    def best(self) -> "StoredRun | None":
         """The best complete trial of a study, asked of the study's own run; of equals the one of the lowest slot."""
         return next(iter(self.ranked()), None)
 
-    def ranked(self) -> "list[FoundRun]":
+    def ranked(self) -> "list[StoredRun]":
         """Every complete trial of a study, best first, asked of the study's own run."""
         metric = self.objective()
         direction = "ASC" if metric == "best_val_loss" else "DESC"  # config.Objective allows nothing else
         order = [f"metrics.`{metric}` {direction}", "attributes.run_name"]
         return self._trials(" and tags.`poolstudy.state` = 'complete'", order)
 
-    def _trials(self, condition: str, order: Sequence[str]) -> "list[FoundRun]":
+    def _trials(self, condition: str, order: Sequence[str]) -> "list[StoredRun]":
         trial = f"tags.`poolstudy.kind` = 'trial'{condition}"
-        return [FoundRun.of(self.client, run) for run in search(self.client, [self.experiment_id], trial, order)]
+        return [StoredRun.of(self.client, run) for run in search(self.client, [self.experiment_id], trial, order)]
 
 
 def search(

@@ -39,12 +39,12 @@ _MISREAD = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # SQLAlchemy ends a path at the on
 _SERVER_ERROR = 500
 _PASSING = (408, 429)  # a request timed out, too many requests
 
-STORE_ERRORS = (MlflowException, SQLAlchemyError)
+MLFLOW_ERRORS = (MlflowException, SQLAlchemyError)
 """What MLflow raises when its store cannot be read or written."""
 
 
 @contextlib.contextmanager
-def once() -> Iterator[None]:
+def no_retries() -> Iterator[None]:
     """While the block lasts, MLflow's client repeats no call: a creation that is repeated can make two of one."""
     before = os.environ[_RETRIES]
     os.environ[_RETRIES] = "0"
@@ -54,7 +54,7 @@ def once() -> Iterator[None]:
         os.environ[_RETRIES] = before
 
 
-class Watched:
+class ArtifactFolder:
     """A folder that somebody may delete while it is written; MLflow makes it anew without a word."""
 
     def __init__(self, folder: Path) -> None:
@@ -88,7 +88,7 @@ def is_away(uri: str, error: Exception) -> bool:
     program holds. A full disk, a file that cannot be written or is damaged, and a plain no do not pass.
     """
     if uri.startswith(SQLITE):
-        return isinstance(error, STORE_ERRORS) and "database is locked" in str(error)
+        return isinstance(error, MLFLOW_ERRORS) and "database is locked" in str(error)
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code in _PASSING or error.response.status_code >= _SERVER_ERROR
     if isinstance(error, MlflowException):
@@ -146,13 +146,13 @@ def check_in_place(study: str, location: str, folder: Path) -> None:
     if lies_elsewhere(location, folder):
         what = f"the files of study {study} lie in {folder}, and MLflow puts new ones into"
         raise StoreError(
-            f"{what} {place(location)}: the project was moved or copied",
+            f"{what} {local_path(location)}: the project was moved or copied",
             "one place",
             "let MLflow use this one: poolstudy doctor --fix (make doctor ARGS=--fix)",
         )
 
 
-def place(location: str) -> str:
+def local_path(location: str) -> str:
     """A file: location as a path; any other as it is."""
     parts = urllib.parse.urlsplit(location)
     return urllib.request.url2pathname(parts.path) if parts.scheme == "file" else location
@@ -174,7 +174,7 @@ def opened(uri: str) -> MlflowClient:
 
     Raises:
         StoreError: there is no database.
-        MlflowException, SQLAlchemyError, ImportError: it cannot be read (`STORE_ERRORS` and a driver's lack).
+        MlflowException, SQLAlchemyError, ImportError: it cannot be read (`MLFLOW_ERRORS` and a driver's lack).
     """
     database = database_of(uri)
     if database and not database.exists():

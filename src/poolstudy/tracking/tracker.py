@@ -24,15 +24,15 @@ from poolstudy.spec.colours import shade
 from poolstudy.spec.records import EpochRecord, State, TrialResult, TrialSpec
 from poolstudy.tracking.run import search
 from poolstudy.tracking.store import (
+    MLFLOW_ERRORS,
     SQLITE,
-    STORE_ERRORS,
-    Watched,
+    ArtifactFolder,
     check_in_place,
     checked,
     is_away,
     is_own,
     make_database,
-    once,
+    no_retries,
     resolved_uri,
 )
 
@@ -71,8 +71,8 @@ class Tracker:
 
     Attributes:
         artifacts: the folder of this study's artifacts; None where a server keeps them.
-        book: the ID of Optuna's book that the runs belong to. Two projects may run the same study on one server: none
-            takes up a run of the other's. Empty: whose they are is not asked.
+        study_uid: the ID that Optuna's study has, and its runs: two projects may run a study of one name on one server.
+            Empty: runs of every such study are taken for this one's.
 
     Raises:
         StoreError: the store cannot be used, or has the study's files where the project was before it was moved.
@@ -80,7 +80,7 @@ class Tracker:
 
     def __init__(self, uri: str, artifacts: str, study: str, root: Path, *, restore: bool = True) -> None:
         self.uri = resolved_uri(uri, root)
-        self.book = ""
+        self.study_uid = ""
         self._study = study
         try:
             folder = (root / artifacts).resolve()
@@ -89,8 +89,8 @@ class Tracker:
                 make_database(self.uri, folder)
             self._client = MlflowClient(self.uri)
             self.experiment_id = self._experiment(folder / study if local else None, is_own(self.uri, root), restore)
-            self.artifacts = Watched(folder / study) if local else None
-        except (OSError, ImportError, *STORE_ERRORS) as error:
+            self.artifacts = ArtifactFolder(folder / study) if local else None
+        except (OSError, ImportError, *MLFLOW_ERRORS) as error:
             raise StoreError(
                 f"MLflow's store {uri} cannot be used ({cause(error)})",
                 "a store that can be written",
@@ -116,8 +116,8 @@ class Tracker:
 
     def open_study(self, params: Mapping[str, object], config: Mapping[str, Any]) -> str:
         """The study's own run: a new one, or the one it had, going on. Returns its ID."""
-        known = next(self.runs("study", condition=_having(self._of_book())), None)
-        run_id = known.run_id if known else self._create("study", self._study, self._of_book())
+        known = next(self.runs("study", condition=_having(self._of_study())), None)
+        run_id = known.run_id if known else self._create("study", self._study, self._of_study())
         self._client.update_run(run_id, status="RUNNING")
         self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
         self._client.log_dict(run_id, dict(config), "config.json")
@@ -142,10 +142,10 @@ class Tracker:
         return (run.run_id for run in self.runs("trial", running=True, condition=own))
 
     def _of_attempt(self, spec: TrialSpec, retry: int) -> dict[str, str]:
-        return tags_of(spec) | {"poolstudy.attempt": str(retry)} | self._of_book()
+        return tags_of(spec) | {"poolstudy.attempt": str(retry)} | self._of_study()
 
-    def _of_book(self) -> dict[str, str]:
-        return {"poolstudy.book": self.book} if self.book else {}
+    def _of_study(self) -> dict[str, str]:
+        return {"poolstudy.book": self.study_uid} if self.study_uid else {}
 
     def open_reproduction(self, spec: TrialSpec, name: str, original: str, patch: str = "") -> str:
         """A new run that is to be compared with the run `original`. Returns its ID."""
@@ -170,7 +170,7 @@ class Tracker:
             "mlflow.source.name": "poolstudy",
         }
         tags = {**common, **tags}
-        with once():
+        with no_retries():
             run = self._client.create_run(self.experiment_id, start_time=began_at, tags=tags, run_name=name)
         return checked(run.info.run_id)
 

@@ -12,7 +12,7 @@ VALIDATION_BATCH = 500
 """Images that are validated at once: the batch changes speed and memory, the result by no more than float noise."""
 
 
-class Epochs:
+class EpochRunner:
     """Trains a model and validates it.
 
     A training epoch is one call: nothing returns to Python within it and nothing is copied to the device but its order.

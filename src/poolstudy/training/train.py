@@ -14,7 +14,7 @@ from poolstudy.errors import TrialFailed, one_line
 from poolstudy.network.build import build_model, weights_of
 from poolstudy.network.weights import Weights, weights_digest
 from poolstudy.spec.records import EpochRecord, StopReason, TrialResult, TrialSpec, best_epoch
-from poolstudy.training.epochs import Epochs
+from poolstudy.training.epochs import EpochRunner
 
 OnEpoch = Callable[[EpochRecord], bool]
 """Told of each epoch as it ends; answers whether to prune the trial now."""
@@ -52,28 +52,28 @@ def train(spec: TrialSpec, data: SearchData, on_epoch: OnEpoch = lambda _: False
         spec.hyperparameters, spec.data.image_shape, len(spec.data.class_names), spec.training.dense_units
     )
     untrained = weights_of(model)
-    course = _Course(model, on_epoch)
-    _run(spec, data, model, course)
-    if not course.history:
-        raise TrialFailed(course.failure)
+    progress = _Progress(model, on_epoch)
+    _run(spec, data, model, progress)
+    if not progress.history:
+        raise TrialFailed(progress.failure)
     trained = weights_of(model)
-    history = tuple(course.history)
+    history = tuple(progress.history)
     seconds = sum(record.seconds for record in history)
     result = TrialResult(
         history=history,
         best_epoch=best_epoch(history),
-        stop_reason=course.stop_reason(spec.training.epochs),
+        stop_reason=progress.stop_reason(spec.training.epochs),
         parameter_count=model.count_params(),
         weights_digest=weights_digest(trained),
         untrained_digest=weights_digest(untrained),
         train_seconds=seconds,
         images_per_second=len(data.train_labels) * len(history) / seconds,
-        failure=course.failure,
+        failure=progress.failure,
     )
-    return TrainedTrial(result, model, untrained, trained, course.best_answers)
+    return TrainedTrial(result, model, untrained, trained, progress.best_predictions)
 
 
-class _Course:
+class _Progress:
     """How a trial goes: its records so far, and the weights and answers of the best of them.
 
     Args:
@@ -81,7 +81,7 @@ class _Course:
         on_epoch: told of each record.
     """
 
-    best_answers: NDArray[np.float32]
+    best_predictions: NDArray[np.float32]
 
     def __init__(self, model: keras.Model, on_epoch: OnEpoch) -> None:
         self.history: list[EpochRecord] = []
@@ -91,8 +91,8 @@ class _Course:
         self._on_epoch = on_epoch
         self._best_weights: list[NDArray[np.float32]] = []
 
-    def goes_on(
-        self, epoch: int, seconds: float, values: dict[str, float], answers: NDArray[np.float32], patience: int
+    def record(
+        self, epoch: int, seconds: float, values: dict[str, float], predictions: NDArray[np.float32], patience: int
     ) -> bool:
         """Takes an epoch's values, and its answers to the validation images; whether another epoch is of use."""
         strange = [f"{name} is {value} in epoch {epoch}" for name, value in values.items() if not np.isfinite(value)]
@@ -102,7 +102,7 @@ class _Course:
         self.history.append(EpochRecord(epoch=epoch, seconds=seconds, **values))
         best = best_epoch(tuple(self.history))
         if best == epoch:
-            self._best_weights, self.best_answers = self._model.get_weights(), answers
+            self._best_weights, self.best_predictions = self._model.get_weights(), predictions
         self.pruned = self._on_epoch(self.history[-1])
         return not self.pruned and epoch < best + patience
 
@@ -118,10 +118,10 @@ class _Course:
         return "epochs" if len(self.history) == epochs else "early_stopping"
 
 
-def _run(spec: TrialSpec, data: SearchData, model: keras.Model, course: _Course) -> None:
+def _run(spec: TrialSpec, data: SearchData, model: keras.Model, progress: _Progress) -> None:
     """Trains until it stops, and restores the weights of the least validation loss, however it ends."""
     try:
-        epochs = Epochs(
+        epochs = EpochRunner(
             model,
             data,
             batch_size=spec.hyperparameters.batch_size,
@@ -132,10 +132,10 @@ def _run(spec: TrialSpec, data: SearchData, model: keras.Model, course: _Course)
         for epoch in range(1, spec.training.epochs + 1):
             began = time.perf_counter()
             loss, accuracy = epochs.train(epoch)
-            val_loss, val_accuracy, answers = epochs.validate()
+            val_loss, val_accuracy, predictions = epochs.validate()
             values = {"loss": loss, "accuracy": accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy}
-            if not course.goes_on(epoch, time.perf_counter() - began, values, answers, spec.training.patience):
+            if not progress.record(epoch, time.perf_counter() - began, values, predictions, spec.training.patience):
                 break
     except tf.errors.ResourceExhaustedError as error:
-        course.failure = f"out of memory: {one_line(error)}"
-    course.restore_best()
+        progress.failure = f"out of memory: {one_line(error)}"
+    progress.restore_best()

@@ -122,7 +122,7 @@ class AttemptFolder:
 
     def remove(self) -> None:
         """Removes it; what is left of it, should that be cut short, is no attempt's folder any more."""
-        remove(self.path)
+        remove_attempt(self.path)
 
 
 _START, _PATCH, _RUN, _EPOCHS, _END = "attempt.json", "code.patch", "run_id", "epochs.jsonl", "end.json"
@@ -141,7 +141,7 @@ def folders(staging: Path) -> Iterator[AttemptFolder]:
         try:
             yield AttemptFolder(path)
         except (FileNotFoundError, NotADirectoryError):
-            remove(path)
+            remove_attempt(path)
         except ValueError:
             aside = unread(staging)
             aside.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def trained_result(folder: Path) -> TrialResult | None:
         return None
 
 
-def remove(path: Path) -> None:
+def remove_attempt(path: Path) -> None:
     """Removes an attempt's folder, its attempt.json first."""
     with contextlib.suppress(OSError):
         (path / _START).unlink()

@@ -35,7 +35,7 @@ _DRAWING_NICENESS = 10  # pictures are for later: they take what training leaves
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainTask:
     """The task to train one attempt at a trial.
 
     Attributes:
@@ -57,7 +57,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class DrawTask:
     """The task to draw a trial that was trained; on the CPU, whatever it was trained on."""
 
     spec: TrialSpec
@@ -66,17 +66,17 @@ class Drawing:
     settings: FigureSettings
 
 
-def run_task(task: Training | Drawing, on_epoch: Callable[[EpochRecord], bool]) -> TrialResult:
+def run_task(task: TrainTask | DrawTask, on_epoch: Callable[[EpochRecord], bool]) -> TrialResult:
     """Trains and saves a trial, or draws one; its result either way.
 
     Raises:
         TrialFailed: this configuration cannot be trained, not for one epoch.
         DeviceError, OSError: this machine failed it; another try may succeed.
     """
-    return _draw(task) if isinstance(task, Drawing) else _train(task, on_epoch)
+    return _draw(task) if isinstance(task, DrawTask) else _train(task, on_epoch)
 
 
-def _train(task: Training, on_epoch: Callable[[EpochRecord], bool]) -> TrialResult:
+def _train(task: TrainTask, on_epoch: Callable[[EpochRecord], bool]) -> TrialResult:
     from poolstudy.data.loading import SearchData
     from poolstudy.execution.gpu import tensorflow
     from poolstudy.training import train
@@ -95,7 +95,7 @@ def _train(task: Training, on_epoch: Callable[[EpochRecord], bool]) -> TrialResu
     return trial.result
 
 
-def _draw(task: Drawing) -> TrialResult:
+def _draw(task: DrawTask) -> TrialResult:
     import numpy as np
 
     from poolstudy import figures

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from poolstudy.checks.doctor.trouble import Cure, Trouble, note, wrong
+from poolstudy.checks.doctor.issue import Fix, Issue, note, wrong
 from poolstudy.data.loading import PARTS, SearchData, digest
 from poolstudy.errors import one_line
 from poolstudy.system.files import left_parts, read_only
@@ -20,7 +20,7 @@ REPRODUCTIONS = "_reproductions"
 """The folder of staging/ where reproductions train."""
 
 
-def database(path: Path, table: str) -> Iterator[Trouble]:
+def database(path: Path, table: str) -> Iterator[Issue]:
     """Whether an SQLite file is whole; `table` is one that it has once it was made."""
     if not path.exists():
         return
@@ -35,19 +35,19 @@ def database(path: Path, table: str) -> Iterator[Trouble]:
         yield wrong(path.name, f"{path} is damaged: {one_line(said)}", "restore it from a backup")
     elif made is None:
         aside = path.with_name(f"{path.stem}-half-made-{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}")
-        cure = Cure(f"moves it to {aside.name}: the next start makes a new one", lambda: path.rename(aside))
-        yield wrong(path.name, f"{path} is half made: it has no table {table}", cure)
+        fix = Fix(f"moves it to {aside.name}: the next start makes a new one", lambda: path.rename(aside))
+        yield wrong(path.name, f"{path} is half made: it has no table {table}", fix)
 
 
-def parts(mlruns: Path) -> Iterator[Trouble]:
+def parts(mlruns: Path) -> Iterator[Issue]:
     """What processes that died were writing."""
     for path in left_parts(mlruns):
         where = path.relative_to(mlruns)
-        cure = Cure(f"removes {where}", functools.partial(path.unlink, missing_ok=True))
-        yield wrong("files", f"{where} was being written by a process that has died", cure)
+        fix = Fix(f"removes {where}", functools.partial(path.unlink, missing_ok=True))
+        yield wrong("files", f"{where} was being written by a process that has died", fix)
 
 
-def cache(mlruns: Path, busy: bool) -> Iterator[Trouble]:
+def cache(mlruns: Path, busy: bool) -> Iterator[Issue]:
     """Whether the images that trials are trained on are those that they were split from.
 
     Args:
@@ -59,10 +59,10 @@ def cache(mlruns: Path, busy: bool) -> Iterator[Trouble]:
             if busy:
                 yield wrong("images", found, "stop the study that goes on; its next start writes them anew")
             else:
-                cure = Cure(
+                fix = Fix(
                     f"removes cache/{folder.name}: each start writes it anew", functools.partial(shutil.rmtree, folder)
                 )
-                yield wrong("images", found, cure)
+                yield wrong("images", found, fix)
 
 
 def _damage(folder: Path) -> str:
@@ -75,7 +75,7 @@ def _damage(folder: Path) -> str:
     return f"{', '.join(strange)} not as their digests say" if strange else ""
 
 
-def staging(mlruns: Path, known: set[str]) -> Iterator[Trouble]:
+def staging(mlruns: Path, known: set[str]) -> Iterator[Issue]:
     """Folders of studies that no book has."""
     for folder in sorted(path for path in (mlruns / "staging").glob("*") if path.is_dir()):
         if folder.name in known or folder.name == REPRODUCTIONS:
@@ -86,8 +86,8 @@ def staging(mlruns: Path, known: set[str]) -> Iterator[Trouble]:
         elif any(folder.iterdir()):
             yield note(where, "of a study that Optuna does not know", "look into it, and delete it")
         else:
-            yield wrong(where, "an empty folder, of a study that Optuna does not know", remove(folder, mlruns))
+            yield wrong(where, "an empty folder, of a study that Optuna does not know", removal(folder, mlruns))
 
 
-def remove(folder: Path, mlruns: Path) -> Cure:
-    return Cure(f"removes {folder.relative_to(mlruns)}", functools.partial(shutil.rmtree, folder))
+def removal(folder: Path, mlruns: Path) -> Fix:
+    return Fix(f"removes {folder.relative_to(mlruns)}", functools.partial(shutil.rmtree, folder))

@@ -11,14 +11,14 @@ from rich.text import Text
 from poolstudy.checks.finding import Finding, Mark
 from poolstudy.checks.machine.gpus import asking_tensorflow, tensorflow
 from poolstudy.checks.machine.software import packages, program_dot, python
-from poolstudy.checks.machine.storage import data, disk, optuna_store, tracking_store
+from poolstudy.checks.machine.storage import data, disk_space, optuna_store, tracking_store
 from poolstudy.spec.config import StudyConfig
-from poolstudy.terminal.console import writable
+from poolstudy.terminal.console import encodable
 
 _MARKS: dict[Mark, tuple[str, str, str]] = {
     "ok": ("✓", "ok", "green"),
-    "look": ("!", "!", "yellow"),
-    "lacks": ("✗", "x", "bold red"),
+    "warning": ("!", "!", "yellow"),
+    "error": ("✗", "x", "bold red"),
 }
 """As it is printed, in ASCII, and its colour."""
 
@@ -36,7 +36,7 @@ def check_machine(config: StudyConfig, root: Path, console: Console) -> bool:
     with asking_tensorflow() as asked:  # it imports TensorFlow while the rest is looked at
         for finding in _findings(config, root, asked):
             print_finding(finding, console)
-            works = works and finding.mark != "lacks"
+            works = works and finding.mark != "error"
     return works
 
 
@@ -47,14 +47,14 @@ def _findings(config: StudyConfig, root: Path, asked: "subprocess.Popen[str]") -
     yield data(config.data, root)
     yield tracking_store(config.tracking.uri, root)
     yield optuna_store(root / "mlruns" / "optuna.db")
-    yield disk(root / "mlruns", config.study.trials)
+    yield disk_space(root / "mlruns", config.study.trials)
     yield from tensorflow(asked, config.execution)
 
 
 def print_finding(finding: Finding, console: Console) -> None:
     """One line; in a terminal a table's row, whose text wraps beside its subject."""
     mark, plain, colour = _MARKS[finding.mark]
-    first = Text(writable(console, mark, plain), colour)
+    first = Text(encodable(console, mark, plain), colour)
     line = finding.found + (f"; {finding.remedy}" if finding.remedy else "")
     if not console.is_terminal:  # one line each, for programs
         console.print(Text.assemble(first, f" {finding.subject:<10}  {line}"), soft_wrap=True)

@@ -13,9 +13,9 @@ from poolstudy.checks.finding import SETUP, Finding, Mark, some
 from poolstudy.errors import one_line
 from poolstudy.execution.devices import cores
 from poolstudy.execution.gpu import nvidia
-from poolstudy.execution.gpu.diagnosis import Sight, look, visible_cards, why_no_gpu, why_unusable
+from poolstudy.execution.gpu.diagnosis import Sight, inspect_machine, visible_cards, why_no_gpu, why_unusable
 from poolstudy.execution.local import death
-from poolstudy.execution.placement import places
+from poolstudy.execution.placement import placements
 from poolstudy.spec.config import ExecutionSection
 from poolstudy.spec.records import Device
 
@@ -55,16 +55,16 @@ def tensorflow(asked: "subprocess.Popen[str]", execution: ExecutionSection, tryi
     """
     answer, err = _answer(asked)
     if answer is None:
-        yield Finding("lacks", "TensorFlow", err, f"{SETUP}, on a processor that TensorFlow is built for")
+        yield Finding("error", "TensorFlow", err, f"{SETUP}, on a processor that TensorFlow is built for")
         return
     listed, build = [Device(**gpu) for gpu in answer["gpus"]], answer["build"]
     tried = _tried(listed, trying)
-    sight = look(build)
+    sight = inspect_machine(build)
     yield from (_gpu(gpu, execution, sight, lonely=all(one.problem for one in tried)) for gpu in tried)
     _, wrong = visible_cards(sight)
     if listed and wrong:
         found = f"CUDA_VISIBLE_DEVICES={sight.visible!r}: {wrong} is no card here, so what follows it is not seen"
-        yield Finding("look", "TensorFlow", found, "name cards by number, as nvidia-smi lists them, or by UUID")
+        yield Finding("warning", "TensorFlow", found, "name cards by number, as nvidia-smi lists them, or by UUID")
     if not listed:
         yield _without_gpu(sight, reason(err), execution)
 
@@ -96,7 +96,7 @@ def _gpu(gpu: Device, execution: ExecutionSection, sight: Sight, *, lonely: bool
     """A GPU that TensorFlow lists; `lonely`: none of them can be used."""
     if gpu.problem:
         why, remedy = why_unusable(gpu.description, gpu.problem, sight)
-        mark: Mark = "lacks" if lonely and execution.require_gpu else "look"
+        mark: Mark = "error" if lonely and execution.require_gpu else "warning"
         return Finding(
             mark, "TensorFlow", f"GPU at /device:{gpu.name} ({gpu.description}) cannot be used: {why}", remedy
         )
@@ -116,14 +116,14 @@ def _versions(build: Mapping[str, object]) -> list[str]:
 def _without_gpu(sight: Sight, said: str, execution: ExecutionSection) -> Finding:
     why, remedy = why_no_gpu(sight, said)
     if execution.require_gpu:
-        return Finding("lacks", "TensorFlow", f"{why}, and execution.require_gpu=true", f"{remedy}; or leave it out")
-    cpus = len(places(execution, [], cores(), 1, {}))
+        return Finding("error", "TensorFlow", f"{why}, and execution.require_gpu=true", f"{remedy}; or leave it out")
+    cpus = len(placements(execution, [], cores(), 1, {}))
     workers, threads = some(cpus, "worker"), some(execution.threads_per_worker, "thread")
     found = f"{why}: training on the CPU ({some(cores(), 'core')}, {workers} of {threads})"
     return (
         Finding("ok", "TensorFlow", found)
         if sight.driver == nvidia.NO_DRIVER
-        else Finding("look", "TensorFlow", found, remedy)
+        else Finding("warning", "TensorFlow", found, remedy)
     )
 
 

@@ -19,7 +19,7 @@ def python() -> Finding:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         asked = importlib.metadata.metadata("poolstudy")["Requires-Python"]
         if not SpecifierSet(asked).contains(version, prereleases=True):
-            return Finding("lacks", "Python", f"{version}; expected {asked}", "make setup PYTHON=python3.11")
+            return Finding("error", "Python", f"{version}; expected {asked}", "make setup PYTHON=python3.11")
     return Finding("ok", "Python", version)
 
 
@@ -28,7 +28,7 @@ def packages(package: str) -> Iterator[Finding]:
     try:
         requirements = [Requirement(text) for text in importlib.metadata.requires(package) or []]
     except importlib.metadata.PackageNotFoundError:
-        yield Finding("look", "packages", f"{package} is not installed, so what it needs is not known", SETUP)
+        yield Finding("warning", "packages", f"{package} is not installed, so what it needs is not known", SETUP)
         return
     fitting = []
     for asked in requirements:
@@ -37,12 +37,12 @@ def packages(package: str) -> Iterator[Finding]:
         try:
             version = importlib.metadata.version(asked.name)
         except importlib.metadata.PackageNotFoundError:
-            yield Finding("lacks", "packages", f"no {asked.name}; expected {asked.specifier or 'any version'}", SETUP)
+            yield Finding("error", "packages", f"no {asked.name}; expected {asked.specifier or 'any version'}", SETUP)
             continue
         if asked.specifier.contains(version, prereleases=True):
             fitting.append(f"{asked.name} {version}")
         else:
-            yield Finding("lacks", "packages", f"{asked.name} {version}; expected {asked.specifier}", SETUP)
+            yield Finding("error", "packages", f"{asked.name} {version}; expected {asked.specifier}", SETUP)
     yield Finding("ok", "packages", ", ".join(fitting) or "none is needed")
 
 
@@ -51,7 +51,7 @@ def program_dot() -> Finding:
     try:
         said = subprocess.run(["dot", "-V"], capture_output=True, text=True, timeout=30, check=True)
     except FileNotFoundError:
-        return Finding("lacks", "dot", "no such program; Graphviz' draws the diagrams", f"install graphviz, or {SETUP}")
+        return Finding("error", "dot", "no such program; Graphviz' draws the diagrams", f"install graphviz, or {SETUP}")
     except (OSError, subprocess.SubprocessError) as error:
-        return Finding("lacks", "dot", one_line(error), "install graphviz anew")
+        return Finding("error", "dot", one_line(error), "install graphviz anew")
     return Finding("ok", "dot", one_line(said.stderr or said.stdout))

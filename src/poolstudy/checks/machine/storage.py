@@ -32,7 +32,7 @@ def data(section: IdxData | DigitsData, root: Path) -> Finding:
             where = f" in {folder}, checksums right"
         identity = load_search_data(section, root).identity
     except DataError as error:
-        return Finding("lacks", "data", str(error))
+        return Finding("error", "data", str(error))
     images = f"{identity.train_images:,} training and {identity.validation_images:,} validation images"
     return Finding("ok", "data", f"{identity.name}{where}: {images}")
 
@@ -41,15 +41,15 @@ def _not_here(section: IdxData) -> Finding:
     files = f"put {section.images.file} and {section.labels.file} into {(*section.search, 'data.path')[0]}"
     found = f"{section.name} is not in {', '.join(section.search) or 'data.path'}"
     if not section.mirrors:
-        return Finding("lacks", "data", found, files)
+        return Finding("error", "data", found, files)
     return Finding(
-        "look", "data", f"{found}: would be downloaded from {section.mirrors[0]}", f"without a network: {files}"
+        "warning", "data", f"{found}: would be downloaded from {section.mirrors[0]}", f"without a network: {files}"
     )
 
 
 def tracking_store(uri: str, root: Path) -> Finding:
     """Whether MLflow's store answers."""
-    from poolstudy.tracking import count, database_of, resolved_uri
+    from poolstudy.tracking import count_runs, database_of, resolved_uri
 
     try:
         uri = resolved_uri(uri, root)
@@ -59,9 +59,9 @@ def tracking_store(uri: str, root: Path) -> Finding:
             return _server(uri, where)
         if database and not database.exists():
             return Finding("ok", "MLflow", f"{where} {_NOT_YET}")
-        studies, runs = count(uri)
+        studies, runs = count_runs(uri)
     except StoreError as error:
-        return Finding("lacks", "MLflow", str(error))
+        return Finding("error", "MLflow", str(error))
     return Finding("ok", "MLflow", f"{where}: {some(studies, 'study', 'studies')}, {some(runs, 'other run')}")
 
 
@@ -71,7 +71,7 @@ def _server(uri: str, where: str) -> Finding:
             return Finding("ok", "MLflow", f"{where} answers")
     except (urllib.error.URLError, OSError, ValueError) as error:
         return Finding(
-            "lacks", "MLflow", f"{where} does not answer ({one_line(error)})", "start it, or unset MLFLOW_TRACKING_URI"
+            "error", "MLflow", f"{where} does not answer ({one_line(error)})", "start it, or unset MLFLOW_TRACKING_URI"
         )
 
 
@@ -79,23 +79,23 @@ def optuna_store(database: Path) -> Finding:
     """Whether Optuna's database can be read."""
     if not database.exists():
         return Finding("ok", "Optuna", f"{database} {_NOT_YET}")
-    from poolstudy.search.storage import count
+    from poolstudy.search.storage import count_trials
 
     try:
-        studies, trials = count(database)
+        studies, trials = count_trials(database)
     except StoreError as error:
-        return Finding("lacks", "Optuna", str(error))
+        return Finding("error", "Optuna", str(error))
     return Finding("ok", "Optuna", f"{database}: {some(studies, 'study', 'studies')}, {some(trials, 'trial')}")
 
 
-def disk(folder: Path, trials: int) -> Finding:
+def disk_space(folder: Path, trials: int) -> Finding:
     """Whether there is room for so many trials, and leave to write."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(there, os.W_OK | os.X_OK):
-        return Finding("lacks", "disk", f"{there} cannot be written", "mend its permissions")
+        return Finding("error", "disk", f"{there} cannot be written", "mend its permissions")
     free, need = shutil.disk_usage(there).free, trials * _TRIAL_BYTES
     takes = f"{some(trials, 'trial takes', 'trials take')} about {need / 1e6:,.0f} MB"
     found = f"{free / _GIGABYTE:.1f} GB free at {there}; {takes}"
     if free < max(need, _LOW):
-        return Finding("look", "disk", found, "make room, or lower study.trials")
+        return Finding("warning", "disk", found, "make room, or lower study.trials")
     return Finding("ok", "disk", found)

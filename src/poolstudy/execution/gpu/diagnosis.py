@@ -33,7 +33,7 @@ class Sight:
     libraries: bool = True
 
 
-def look(build: Mapping[str, object]) -> Sight:
+def inspect_machine(build: Mapping[str, object]) -> Sight:
     """What this machine has."""
     try:
         libraries = bool(importlib.metadata.version(_CUDA_WHEEL))

@@ -11,11 +11,11 @@ from poolstudy.errors import ConfigurationError, RunNotFound, StoreError
 from poolstudy.reports.runs.comparison import Comparison
 from poolstudy.spec.load import load_tracking
 from poolstudy.system import logs
-from poolstudy.system.files import replacing, writable
-from poolstudy.tracking import FoundRun, attach, check_writable, find_run, readable, resolved_uri, study_run
+from poolstudy.system.files import replacing, writing_to
+from poolstudy.tracking import StoredRun, attach, check_writable, find_run, reading_mlflow, resolved_uri, study_run
 
-MOST = 50
-BEST = 5
+MOST_RUNS = 50
+BEST_RUNS = 5
 """How many are compared at most, and how many where none are named."""
 
 
@@ -50,44 +50,44 @@ def compare(which: Sequence[str], root: Path) -> Compared:
     keeper = _keeper(uri, runs[0])
     check_writable(keeper, uri, tracking.artifacts, root)
     log = root / "mlruns" / "logs" / "compare.log"
-    with logs.output_to(log), readable(uri), tempfile.TemporaryDirectory() as folder:
-        logs.keep_in(log)
+    with logs.redirect_output(log), reading_mlflow(uri), tempfile.TemporaryDirectory() as folder:
+        logs.redirect_logging(log)
         comparison = _read(runs, notes, root, Path(folder))
         paths = _written(comparison, root / "mlruns" / "comparisons", _name(runs))
     attach(keeper, paths, "compare")
     return Compared(paths[0], paths[1], keeper.run_id, tuple(notes))
 
 
-def _keeper(uri: str, first: FoundRun) -> FoundRun:
+def _keeper(uri: str, first: StoredRun) -> StoredRun:
     try:
         return study_run(uri, first.study)
     except StoreError:  # it has no run of its own; of a store that fails `attach` tells as well
         return first
 
 
-def _runs(uri: str, which: Sequence[str]) -> tuple[list[FoundRun], list[str]]:
+def _runs(uri: str, which: Sequence[str]) -> tuple[list[StoredRun], list[str]]:
     if which:
         found = [find_run(uri, text) for text in which]
     else:
         study = study_run(uri)
-        with readable(uri):
-            found = study.ranked()[:BEST]
+        with reading_mlflow(uri):
+            found = study.ranked()[:BEST_RUNS]
     runs = list({run.run_id: run for run in found}.values())
     for run in runs:
         if run.kind not in ("trial", "reproduction"):
             raise RunNotFound(
                 f"run {run.run_id} is a {run.kind}", "runs of one network each", "name its trials instead"
             )
-    if not 2 <= len(runs) <= MOST:
+    if not 2 <= len(runs) <= MOST_RUNS:
         what = f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
         raise ConfigurationError(
-            f"{what} to compare", f"2 to {MOST} different ones", "name others: poolstudy compare ID ID …"
+            f"{what} to compare", f"2 to {MOST_RUNS} different ones", "name others: poolstudy compare ID ID …"
         )
     twice = len(found) - len(runs)
     return runs, [f"{twice} of the runs named were named before: each is shown once"] if twice else []
 
 
-def _read(runs: Sequence[FoundRun], notes: list[str], root: Path, folder: Path) -> Comparison:
+def _read(runs: Sequence[StoredRun], notes: list[str], root: Path, folder: Path) -> Comparison:
     from poolstudy.reports.runs import reading
 
     figures = load_tracking(root).figures
@@ -99,7 +99,7 @@ def _read(runs: Sequence[FoundRun], notes: list[str], root: Path, folder: Path) 
     data, why = reading.find_data(runs, entries, root)
     if why:
         notes.append(f"{why}: confusion matrices, feature maps and images are left out")
-    entries = reading.told_apart(entries)
+    entries = reading.note_incomparable(entries)
     examples = reading.examples_of(entries, figures.example_image)
     entries = [
         reading.with_network(entry, run, folder / run.run_id, data, examples)
@@ -117,19 +117,19 @@ def _read(runs: Sequence[FoundRun], notes: list[str], root: Path, folder: Path) 
 
 
 def _written(comparison: Comparison, folder: Path, name: str) -> tuple[Path, Path]:
-    from poolstudy.reports.runs.page import html
+    from poolstudy.reports.runs.page import comparison_page
     from poolstudy.reports.runs.sheet import save_sheet
 
     page, picture = folder / f"{name}.html", folder / f"{name}.png"
-    with writable(folder):
+    with writing_to(folder):
         with replacing(page) as part:
-            part.write_text(html(comparison), encoding="utf-8")
+            part.write_text(comparison_page(comparison), encoding="utf-8")
         with replacing(picture) as part:
             save_sheet(comparison, part)
     return page, picture
 
 
-def _name(runs: Sequence[FoundRun]) -> str:
+def _name(runs: Sequence[StoredRun]) -> str:
     """The same runs in the same order have the same name; a study's that is none, of a stranger's store, is no path."""
     study = re.sub(r"[^A-Za-z0-9._-]", "_", runs[0].study)[:80]
     content = hashlib.sha256("".join(run.run_id for run in runs).encode()).hexdigest()

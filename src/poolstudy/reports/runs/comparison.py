@@ -25,7 +25,7 @@ METRICS = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class ComparedRun:
     """One run of a comparison, as far as it can be read; what cannot be is empty, and `notes` say why.
 
     Attributes:
@@ -79,7 +79,7 @@ class Comparison:
         notes: what is to be told of it as a whole.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[ComparedRun, ...]
     images: NDArray[np.uint8] | None
     labels: NDArray[np.uint8] | None
     class_names: tuple[str, ...]
@@ -87,7 +87,7 @@ class Comparison:
     kernel_limit: float
     notes: tuple[str, ...] = ()
 
-    def answers(self) -> list[Floats | None]:
+    def predictions(self) -> list[Floats | None]:
         """Of every run its answers to those images; None where it has none, or has them to others."""
         peers = comparable(self.entries)
         return [entry.probabilities if index in peers else None for index, entry in enumerate(self.entries)]
@@ -115,14 +115,14 @@ class MetricRow:
     best: frozenset[int]
 
 
-def settings_of(entries: Sequence[Entry]) -> tuple[list[Row], list[Row]]:
+def settings_of(entries: Sequence[ComparedRun]) -> tuple[list[Row], list[Row]]:
     """The parameters that differ, and those that are the same in all."""
     names = list(dict.fromkeys(name for entry in entries for name in entry.settings))
     rows = [Row(name, tuple(entry.settings.get(name) for entry in entries)) for name in names]
     return [row for row in rows if not row.same], [row for row in rows if row.same]
 
 
-def metrics_of(entries: Sequence[Entry]) -> list[MetricRow]:
+def metrics_of(entries: Sequence[ComparedRun]) -> list[MetricRow]:
     """The metrics that any of the runs has."""
     rows = []
     for name, sign in METRICS.items():
@@ -145,7 +145,7 @@ def _best(values: tuple[float | None, ...], sign: int) -> frozenset[int]:
     return frozenset(index for index, value in enumerate(values) if value == best)
 
 
-def comparable(entries: Sequence[Entry]) -> list[int]:
+def comparable(entries: Sequence[ComparedRun]) -> list[int]:
     """The runs whose answers can be compared image by image with the first run's that has any, and that run."""
     answering = [index for index, entry in enumerate(entries) if entry.probabilities is not None]
     if not answering:
@@ -154,7 +154,7 @@ def comparable(entries: Sequence[Entry]) -> list[int]:
     return [index for index in answering if _alike(entries[index], leader)]
 
 
-def _alike(one: Entry, other: Entry) -> bool:
+def _alike(one: ComparedRun, other: ComparedRun) -> bool:
     """Whether both have answers to the same images, for as many classes."""
     if one.probabilities is None or other.probabilities is None:
         return False
@@ -182,7 +182,7 @@ class Histogram:
 _BINS = 41  # zero is in the middle of the middle one
 
 
-def histograms(entries: Sequence[Entry], weight: str) -> tuple[tuple[float, ...], list[Histogram | None]]:
+def histograms(entries: Sequence[ComparedRun], weight: str) -> tuple[tuple[float, ...], list[Histogram | None]]:
     """A weight's histogram of every run, on bins that all share.
 
     The bins span what all but one in a thousand weights of any run lie in; the outermost hold the rest too.
@@ -209,14 +209,14 @@ def _shares(values: Floats, edges: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(map(float, np.histogram(inside, edges)[0] * (100 / values.size)))
 
 
-def brightest(entries: Sequence[Entry], image: int, layer: str) -> float:
+def brightest(entries: Sequence[ComparedRun], image: int, layer: str) -> float:
     """The upper end of a layer's scale for one image: one value in 200 of some run lies above, of no run more."""
     layers = [entry.maps[image][layer] for entry in entries if layer in entry.maps.get(image, {})]
     ends = [float(np.quantile(values, 0.995)) for values in layers]
     return max(ends, default=0.0) or max((float(values.max()) for values in layers), default=0.0) or 1.0
 
 
-def loss_and_accuracy(entries: Sequence[Entry]) -> dict[str, tuple[float, float]]:
+def loss_and_accuracy(entries: Sequence[ComparedRun]) -> dict[str, tuple[float, float]]:
     """The axes that all curves share: the range of each metric over every run and epoch, validation and training."""
     ranges = {}
     for metric in ("loss", "accuracy"):
@@ -229,7 +229,7 @@ def loss_and_accuracy(entries: Sequence[Entry]) -> dict[str, tuple[float, float]
 # Answers
 
 
-def disagreement(answers: Sequence[Floats]) -> NDArray[np.float64]:
+def disagreement(predictions: Sequence[Floats]) -> NDArray[np.float64]:
     """How far networks disagree on each image, (N,), in bits: the generalised Jensen-Shannon divergence.
 
     The entropy of their mean answer less the mean entropy of their answers: 0 where all say the same, and at most
@@ -239,12 +239,12 @@ def disagreement(answers: Sequence[Floats]) -> NDArray[np.float64]:
     Args:
         answers: of each network the probabilities, (N, classes).
     """
-    mean = np.zeros(answers[0].shape, np.float64)
-    entropies = np.zeros(len(answers[0]), np.float64)
-    for one in answers:
+    mean = np.zeros(predictions[0].shape, np.float64)
+    entropies = np.zeros(len(predictions[0]), np.float64)
+    for one in predictions:
         mean += one
         entropies += _entropy(one.astype(np.float64))
-    return np.maximum(_entropy(mean / len(answers)) - entropies / len(answers), 0)
+    return np.maximum(_entropy(mean / len(predictions)) - entropies / len(predictions), 0)
 
 
 def _entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -252,11 +252,11 @@ def _entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(-(probabilities * np.log2(positive)).sum(axis=1))
 
 
-def most_disputed(answers: Sequence[Floats], most: int) -> list[int]:
+def most_disputed(predictions: Sequence[Floats], most: int) -> list[int]:
     """Positions of the images that networks disagree on most, the most disputed first; none where they agree."""
-    if len(answers) < 2:
+    if len(predictions) < 2:
         return []
-    amount = disagreement(answers)
+    amount = disagreement(predictions)
     order = np.argsort(-amount, kind="stable")[:most]
     return [int(index) for index in order if amount[index] > 0]
 
@@ -270,5 +270,5 @@ def improvement(first: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.
 
 def gained_and_lost(first: Floats, other: Floats, labels: NDArray[np.uint8]) -> tuple[int, int]:
     """How many images `other` has right and `first` wrong, and the other way round."""
-    before, after = (answers.argmax(axis=1) == labels for answers in (first, other))
+    before, after = (predictions.argmax(axis=1) == labels for predictions in (first, other))
     return int((after & ~before).sum()), int((before & ~after).sum())

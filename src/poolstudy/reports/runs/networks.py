@@ -8,7 +8,7 @@ from poolstudy.reports.html import charts
 from poolstudy.reports.html.numbers import MINUS
 from poolstudy.reports.runs import comparison as compared
 from poolstudy.reports.runs import pixel_images
-from poolstudy.reports.runs.comparison import Comparison, Entry
+from poolstudy.reports.runs.comparison import ComparedRun, Comparison
 from poolstudy.reports.runs.lines import NONE, Cell, Line, Section, image_of
 from poolstudy.spec.records import best_epoch
 
@@ -29,7 +29,7 @@ def sections(comparison: Comparison) -> Iterator[Section]:
 _ABOUT_CURVES = "validation in the pooling's colour, training in grey, the validation of the other runs behind it"
 
 
-def _frames(entries: Sequence[Entry]) -> dict[str, charts.Frame]:
+def _frames(entries: Sequence[ComparedRun]) -> dict[str, charts.Frame]:
     """The axes of the curves of each metric, the same for every run."""
     last = max((record.epoch for entry in entries for record in entry.history), default=1)
     return {
@@ -38,7 +38,7 @@ def _frames(entries: Sequence[Entry]) -> dict[str, charts.Frame]:
     }
 
 
-def ghosts(entries: Sequence[Entry]) -> list[Markup]:
+def ghosts(entries: Sequence[ComparedRun]) -> list[Markup]:
     """The validation curves of all runs, by metric, which stand behind each run's own."""
     return [
         charts.ghosts(frame, f"ghost-{metric}", [_points(one, f"val_{metric}") for one in entries])
@@ -46,11 +46,11 @@ def ghosts(entries: Sequence[Entry]) -> list[Markup]:
     ]
 
 
-def _points(entry: Entry, metric: str) -> list[tuple[float, float]]:
+def _points(entry: ComparedRun, metric: str) -> list[tuple[float, float]]:
     return [(record.epoch, getattr(record, metric)) for record in entry.history]
 
 
-def _curves(entries: Sequence[Entry]) -> Iterator[Line]:
+def _curves(entries: Sequence[ComparedRun]) -> Iterator[Line]:
     frames = _frames(entries)
     for metric, about in (("loss", "nats, by epoch"), ("accuracy", "share of images, by epoch")):
         cells = [_curve(entry, metric, frames[metric]) for entry in entries]
@@ -58,7 +58,7 @@ def _curves(entries: Sequence[Entry]) -> Iterator[Line]:
             yield Line(metric, cells, about)
 
 
-def _curve(entry: Entry, metric: str, frame: charts.Frame) -> Cell:
+def _curve(entry: ComparedRun, metric: str, frame: charts.Frame) -> Cell:
     if not entry.history:
         return NONE
     best = best_epoch(entry.history)
@@ -71,11 +71,11 @@ def _curve(entry: Entry, metric: str, frame: charts.Frame) -> Cell:
     )
 
 
-def _kind(entry: Entry) -> str:
+def _kind(entry: ComparedRun) -> str:
     return entry.pooling or "unknown"
 
 
-def _diagrams(entries: Sequence[Entry]) -> list[Line]:
+def _diagrams(entries: Sequence[ComparedRun]) -> list[Line]:
     cells = [
         Cell(picture=pixel_images.smaller(entry.diagram), kind="diagram") if entry.diagram else NONE
         for entry in entries
@@ -93,7 +93,7 @@ _ABOUT_WEIGHTS = (
 _ABOUT_KERNELS = "trained, on one colour scale: red above zero, blue below"
 
 
-def _weights(entries: Sequence[Entry]) -> Iterator[Line]:
+def _weights(entries: Sequence[ComparedRun]) -> Iterator[Line]:
     for name in compared.names_of([entry.trained for entry in entries]):
         if not name.endswith("/kernel"):
             continue
@@ -104,7 +104,9 @@ def _weights(entries: Sequence[Entry]) -> Iterator[Line]:
         yield Line(name.replace("/", " "), cells, "% of weights, by weight")
 
 
-def _histogram(entry: Entry, found: compared.Histogram | None, edges: Sequence[float], frame: charts.Frame) -> Cell:
+def _histogram(
+    entry: ComparedRun, found: compared.Histogram | None, edges: Sequence[float], frame: charts.Frame
+) -> Cell:
     if found is None:
         return NONE
     said = f"{found.mean:+.3f} ± {found.deviation:.3f}".replace("-", MINUS)
@@ -114,7 +116,7 @@ def _histogram(entry: Entry, found: compared.Histogram | None, edges: Sequence[f
 
 def _kernels(comparison: Comparison) -> Iterator[Line]:
     limit = comparison.kernel_limit
-    scale = pixel_images.scale_png(pixel_images.WEIGHTS), f"{MINUS}{limit:g}", f"{limit:g}"
+    scale = pixel_images.scale_png(pixel_images.WEIGHT_SCALE), f"{MINUS}{limit:g}", f"{limit:g}"
     for name in compared.names_of([entry.trained for entry in comparison.entries]):
         kernels = [entry.trained.get(name) for entry in comparison.entries]
         if not any(kernel is not None and kernel.ndim == 4 for kernel in kernels):
@@ -123,7 +125,7 @@ def _kernels(comparison: Comparison) -> Iterator[Line]:
             NONE
             if kernel is None
             else _pixels(
-                pixel_images.png(pixel_images.kernel_picture(kernel), pixel_images.WEIGHTS, -limit, limit),
+                pixel_images.to_png(pixel_images.kernel_picture(kernel), pixel_images.WEIGHT_SCALE, -limit, limit),
                 pixel_images.kernel_caption(kernel),
             )
             for kernel in kernels
@@ -150,12 +152,12 @@ def _maps(comparison: Comparison) -> Iterator[Line]:
                 NONE
                 if one is None
                 else _pixels(
-                    pixel_images.png(pixel_images.maps_picture(one), pixel_images.MAPS, 0, most),
+                    pixel_images.to_png(pixel_images.maps_picture(one), pixel_images.MAP_SCALE, 0, most),
                     pixel_images.maps_caption(one),
                 )
                 for one in layers
             ]
-            scale = pixel_images.scale_png(pixel_images.MAPS), "0", f"{most:.2g}"
+            scale = pixel_images.scale_png(pixel_images.MAP_SCALE), "0", f"{most:.2g}"
             shown = image_of(comparison, image) if place == 0 else None
             about = _class(comparison, image) if place == 0 else ""
             yield Line(layer, cells, about, scale=scale, image=shown)

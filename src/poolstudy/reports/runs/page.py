@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from poolstudy.reports.html import page
 from poolstudy.reports.runs import comparison as compared
 from poolstudy.reports.runs import networks, predictions
-from poolstudy.reports.runs.comparison import Comparison, Entry
+from poolstudy.reports.runs.comparison import ComparedRun, Comparison
 
 _ON_PAPER = 5  # runs that stand side by side on a page of paper
 
 
-def html(comparison: Comparison) -> str:
+def comparison_page(comparison: Comparison) -> str:
     """The whole page."""
     differing, same = compared.settings_of(comparison.entries)
     sections = [*networks.sections(comparison), *predictions.sections(comparison)]
@@ -32,12 +32,12 @@ def html(comparison: Comparison) -> str:
     )
 
 
-def _title(entries: Sequence[Entry]) -> str:
+def _title(entries: Sequence[ComparedRun]) -> str:
     studies = list(dict.fromkeys(entry.study for entry in entries))
     return f"{len(entries)} runs of {' and '.join(studies) if len(studies) < 3 else f'{len(studies)} studies'}"
 
 
-def _noise(entries: Sequence[Entry]) -> str:
+def _noise(entries: Sequence[ComparedRun]) -> str:
     """How far accuracies are uncertain: the standard error of a share, sqrt(p (1 - p) / N)."""
     best = max((entry for entry in entries if entry.data), key=_accuracy, default=None)
     if best is None or best.data is None or not _accuracy(best):
@@ -50,5 +50,5 @@ def _noise(entries: Sequence[Entry]) -> str:
     )
 
 
-def _accuracy(entry: Entry) -> float:
+def _accuracy(entry: ComparedRun) -> float:
     return entry.metrics.get("best_val_accuracy", 0.0)

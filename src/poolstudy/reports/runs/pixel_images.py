@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from poolstudy.figures.style import in_grey, mosaic, shades
+from poolstudy.network.weights import FloatArray
 from poolstudy.spec.space import Pooling
 
-Array = NDArray[np.float32]
-WEIGHTS: Colormap = colormaps["RdBu_r"]
-MAPS: Colormap = colormaps["viridis"]
-BETTER: Colormap = colormaps["PRGn"]
+WEIGHT_SCALE: Colormap = colormaps["RdBu_r"]
+MAP_SCALE: Colormap = colormaps["viridis"]
+BETTER_SCALE: Colormap = colormaps["PRGn"]
 """White at zero; green is better, purple worse."""
 WORSE = "#762A83"
 _SHOWN = 255  # colours of a palette; the last place of 256 is for what is not there
@@ -28,7 +28,7 @@ COLUMNS = 8
 MOST_TILES, MOST_LINES = 64, 16
 
 
-def kernel_picture(kernel: Array) -> Array:
+def kernel_picture(kernel: FloatArray) -> FloatArray:
     """A convolution: of one input channel the first 64 filters, 8 in a row; of more, 16 filters across and 16
     channels down. NaN where there is nothing."""
     if kernel.shape[2] == 1:
@@ -39,7 +39,7 @@ def kernel_picture(kernel: Array) -> Array:
     return mosaic(full.reshape(-1, *kernel.shape[:2]), MOST_LINES)
 
 
-def kernel_caption(kernel: Array) -> str:
+def kernel_caption(kernel: FloatArray) -> str:
     """What of it `kernel_picture` shows."""
     channels, filters = kernel.shape[2:]
     if channels == 1:
@@ -47,17 +47,17 @@ def kernel_caption(kernel: Array) -> str:
     return f"{_of(filters, MOST_LINES)} filters across, {_of(channels, MOST_LINES)} inputs down"
 
 
-def maps_picture(maps: Array) -> Array:
+def maps_picture(maps: FloatArray) -> FloatArray:
     """The first 64 maps of a layer, (rows, columns, channels), 8 in a row. NaN where there is nothing."""
     return _wide(maps[..., :MOST_TILES].transpose(2, 0, 1), COLUMNS)
 
 
-def maps_caption(maps: Array) -> str:
+def maps_caption(maps: FloatArray) -> str:
     rows, columns, channels = maps.shape
     return f"{_of(channels, MOST_TILES)} maps of {rows} × {columns}"
 
 
-def png(picture: Array, colours: Colormap, low: float, high: float) -> bytes:
+def to_png(picture: FloatArray, colours: Colormap, low: float, high: float) -> bytes:
     """A picture of numbers, (rows, columns), as PNG; NaN is transparent."""
     share = np.clip((picture - low) / ((high - low) or 1), 0, 1)
     places = np.where(np.isnan(share), _SHOWN, np.rint(np.nan_to_num(share) * (_SHOWN - 1)))
@@ -70,7 +70,7 @@ def png(picture: Array, colours: Colormap, low: float, high: float) -> bytes:
 def share_png(counts: NDArray[np.intp], pooling: Pooling | None) -> bytes:
     """A confusion matrix: shares of the true class, (classes, classes), their square roots in the pooling's colour."""
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    return png(np.sqrt(share).astype(np.float32), shades(pooling) if pooling else colormaps["Greys"], 0, 1)
+    return to_png(np.sqrt(share).astype(np.float32), shades(pooling) if pooling else colormaps["Greys"], 0, 1)
 
 
 def image_png(image: NDArray[np.uint8]) -> bytes:
@@ -92,10 +92,10 @@ def read(picture: bytes) -> NDArray[np.uint8]:
 
 def scale_png(colours: Colormap) -> bytes:
     """A colour scale, from low to high, one pixel high."""
-    return png(np.linspace(0, 1, 64, dtype=np.float32)[None], colours, 0, 1)
+    return to_png(np.linspace(0, 1, 64, dtype=np.float32)[None], colours, 0, 1)
 
 
-def _wide(tiles: Sequence[Array] | Array, columns: int) -> Array:
+def _wide(tiles: Sequence[FloatArray] | FloatArray, columns: int) -> FloatArray:
     """As many columns as there are, whether there are tiles for them or not."""
     tiles = np.asarray(tiles)
     missing = max(0, columns - len(tiles))

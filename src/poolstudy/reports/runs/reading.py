@@ -14,11 +14,11 @@ from poolstudy.data.loading import SearchData, digest, find_folder, load_search_
 from poolstudy.errors import ConfigurationError, DataError, StoreError, one_line
 from poolstudy.network.forward import forward
 from poolstudy.network.weights import saved_weights
-from poolstudy.reports.runs.comparison import Entry, Named, comparable, most_disputed
+from poolstudy.reports.runs.comparison import ComparedRun, Named, comparable, most_disputed
 from poolstudy.spec.datasets import DigitsData, IdxData
 from poolstudy.spec.records import DataIdentity, TrialSpec
 from poolstudy.spec.space import Pooling
-from poolstudy.tracking import FoundRun
+from poolstudy.tracking import StoredRun
 
 T = TypeVar("T")
 _SOURCE: TypeAdapter[IdxData | DigitsData] = TypeAdapter(IdxData | DigitsData)
@@ -26,7 +26,7 @@ _MACHINE: tuple[str, ...] = ("device", "threads", "processor")
 _PACKAGES = ("tensorflow", "keras", "numpy")
 
 
-def read_entry(run: FoundRun, folder: Path) -> Entry:
+def read_entry(run: StoredRun, folder: Path) -> ComparedRun:
     """All of a run but its network.
 
     Args:
@@ -44,7 +44,7 @@ def read_entry(run: FoundRun, folder: Path) -> Entry:
     spec = tried(run.spec)
     environment = _environment(tried(lambda: run.text("environment.json")))
     diagram = tried(lambda: run.read("diagram.png", folder))
-    entry = Entry(
+    entry = ComparedRun(
         run_id=run.run_id,
         name=run.name,
         study=run.study,
@@ -63,7 +63,7 @@ def read_entry(run: FoundRun, folder: Path) -> Entry:
     return replace(entry, notes=(*_told(run, entry), *notes))
 
 
-def _told(run: FoundRun, entry: Entry) -> Iterator[str]:
+def _told(run: StoredRun, entry: ComparedRun) -> Iterator[str]:
     """Why a run lacks what others have."""
     if run.state != "complete":
         reason = run.tags.get("poolstudy.reason")
@@ -84,12 +84,12 @@ def _environment(text: str | None) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _pooling(run: FoundRun) -> Pooling | None:
+def _pooling(run: StoredRun) -> Pooling | None:
     known: dict[str, Pooling] = {"average": "average", "max": "max"}
     return known.get(run.params.get("pooling", ""))
 
 
-def _settings(run: FoundRun, spec: TrialSpec | None) -> dict[str, str]:
+def _settings(run: StoredRun, spec: TrialSpec | None) -> dict[str, str]:
     settings = dict(run.params)
     seed = settings.pop("seed", "")
     if spec:
@@ -128,7 +128,7 @@ def _arrays(path: Path | None, notes: list[str]) -> Named:
 # The data
 
 
-def find_data(runs: Sequence[FoundRun], entries: Sequence[Entry], root: Path) -> tuple[SearchData | None, str]:
+def find_data(runs: Sequence[StoredRun], entries: Sequence[ComparedRun], root: Path) -> tuple[SearchData | None, str]:
     """The data whose validation images the runs that can be compared answered to; else None, and why.
 
     They are looked for in the cache of studies, then where the run found them; nothing is downloaded.
@@ -150,7 +150,7 @@ def _cached(root: Path, identity: DataIdentity) -> SearchData | None:
         return None
 
 
-def _loaded(run: FoundRun, root: Path) -> SearchData | None:
+def _loaded(run: StoredRun, root: Path) -> SearchData | None:
     try:
         source = _SOURCE.validate_python(_environment(run.text("environment.json")).get("data_source"))
         if source.format == "idx" and find_folder(source, root) is None:
@@ -165,11 +165,11 @@ def _same(data: SearchData, identity: DataIdentity) -> bool:
     return all(identity.parts.get(name) == value for name, value in found.items())
 
 
-def told_apart(entries: Sequence[Entry]) -> list[Entry]:
+def note_incomparable(entries: Sequence[ComparedRun]) -> list[ComparedRun]:
     """The entries, with a note where the answers of one cannot be compared with the others', image by image."""
     peers = comparable(entries)
 
-    def told(index: int, entry: Entry) -> Entry:
+    def told(index: int, entry: ComparedRun) -> ComparedRun:
         if index in peers or entry.probabilities is None:
             return entry
         leader = entries[peers[0]]
@@ -183,16 +183,18 @@ def told_apart(entries: Sequence[Entry]) -> list[Entry]:
 # The networks
 
 
-def examples_of(entries: Sequence[Entry], example: int) -> list[int]:
+def examples_of(entries: Sequence[ComparedRun], example: int) -> list[int]:
     """Which validation images are shown to the networks: the usual one, and the one they disagree on most."""
-    answers = [entries[index].probabilities for index in comparable(entries)]
-    known = [one for one in answers if one is not None]
+    predictions = [entries[index].probabilities for index in comparable(entries)]
+    known = [one for one in predictions if one is not None]
     if not known:
         return []
     return list(dict.fromkeys([min(example, len(known[0]) - 1), *most_disputed(known, 1)]))
 
 
-def with_network(entry: Entry, run: FoundRun, folder: Path, data: SearchData | None, examples: Sequence[int]) -> Entry:
+def with_network(
+    entry: ComparedRun, run: StoredRun, folder: Path, data: SearchData | None, examples: Sequence[int]
+) -> ComparedRun:
     """The entry with its trained weights, and what its layers make of the examples, where the data fit it."""
     try:
         path = run.read("model.keras", folder)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from poolstudy.spec.load import load_tracking
 from poolstudy.system import logs
-from poolstudy.system.files import replacing, writable
-from poolstudy.tracking import attach, check_writable, readable, resolved_uri, study_run
+from poolstudy.system.files import replacing, writing_to
+from poolstudy.tracking import attach, check_writable, reading_mlflow, resolved_uri, study_run
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,21 @@ def report(name: str | None, root: Path) -> Reported:
     study = study_run(uri, name)
     check_writable(study, uri, tracking.artifacts, root)
     log = root / "mlruns" / "logs" / "report.log"
-    with logs.output_to(log), readable(uri):
-        from poolstudy.reports.study.page import html, settings_of
-        from poolstudy.reports.study.standing import Standing
-        from poolstudy.search.history import read_book
+    with logs.redirect_output(log), reading_mlflow(uri):
+        from poolstudy.reports.study.page import plot_settings, report_page
+        from poolstudy.reports.study.summary import StudySummary
+        from poolstudy.search.history import read_history
         from poolstudy.search.plots import plots
 
-        logs.keep_in(log)
-        book = read_book(root / "mlruns" / "optuna.db", study.study)
-        standing = Standing(study, book, {run.run_id: run for run in study.trials()})
-        drawn = list(plots(book, *settings_of(standing)))
+        logs.redirect_logging(log)
+        history = read_history(root / "mlruns" / "optuna.db", study.study)
+        summary = StudySummary(study, history, {run.run_id: run for run in study.trials()})
+        drawn = list(plots(history, *plot_settings(summary)))
         folder = root / "mlruns" / "reports" / study.study
-        with writable(folder):
+        with writing_to(folder):
             pictures = [_write(folder / f"{plot.name}.png", plot.png) for plot in drawn]
-            table = _write(folder / "trials.csv", book.frame().to_csv(index=False).encode())
-            page = _write(folder / "report.html", html(standing, drawn).encode())
+            table = _write(folder / "trials.csv", history.frame().to_csv(index=False).encode())
+            page = _write(folder / "report.html", report_page(summary, drawn).encode())
     attach(study, [table])
     attach(study, [page, *pictures], "report")
     return Reported(page, table, pictures, study.run_id)

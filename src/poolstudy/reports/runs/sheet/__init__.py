@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from poolstudy.figures.style import INK, in_grey, new_figure
-from poolstudy.reports.runs.comparison import Comparison, Entry
+from poolstudy.reports.runs.comparison import ComparedRun, Comparison
 from poolstudy.reports.runs.sheet.lines import lines_of
 from poolstudy.reports.runs.sheet.pieces import COLUMN, Box, Line, frame, ink, show, write
 
@@ -63,7 +63,7 @@ def _left(column: int) -> float:
     return _MARGIN + _SIDE + column * (COLUMN + _GAP)
 
 
-def _heading(axes: Axes, entry: Entry, x: float, y: float) -> None:
+def _heading(axes: Axes, entry: ComparedRun, x: float, y: float) -> None:
     colour = ink(entry)
     state = "" if entry.standing == "complete" else f" ({entry.standing})"
     reached = entry.metrics.get("best_val_accuracy")

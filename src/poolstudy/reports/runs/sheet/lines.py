@@ -9,11 +9,12 @@ from matplotlib.colors import Colormap
 from numpy.typing import NDArray
 
 from poolstudy.figures.confusion import confusion_counts
-from poolstudy.figures.style import INK, NEUTRAL, readable
+from poolstudy.figures.style import INK, legible
 from poolstudy.reports.runs import comparison as compared
 from poolstudy.reports.runs import pixel_images
-from poolstudy.reports.runs.comparison import Comparison, Entry
+from poolstudy.reports.runs.comparison import ComparedRun, Comparison
 from poolstudy.reports.runs.sheet.pieces import COLUMN, Box, Draw, Line, ink, missing, show, write
+from poolstudy.spec.colours import NEUTRAL
 from poolstudy.spec.records import best_epoch
 
 _DISPUTED = 8  # images
@@ -34,14 +35,14 @@ def lines_of(comparison: Comparison) -> Iterator[Line]:
         if any(kernel is not None and kernel.ndim == 4 for kernel in kernels):
             pictures = [None if kernel is None else pixel_images.kernel_picture(kernel) for kernel in kernels]
             title = f"{name.partition('/')[0]} kernels\n−{limit:g} (blue) to {limit:g} (red)"
-            yield _pictured(title, pictures, pixel_images.WEIGHTS, -limit, limit)
+            yield _pictured(title, pictures, pixel_images.WEIGHT_SCALE, -limit, limit)
     for image in comparison.examples[:1]:
         yield from _maps(comparison, image)
     yield from _confusions(comparison)
     yield from _disputed(comparison)
 
 
-def _curves(entries: Sequence[Entry]) -> Iterator[Line]:
+def _curves(entries: Sequence[ComparedRun]) -> Iterator[Line]:
     last = max((len(entry.history) for entry in entries), default=0)
     for metric, (low, high) in compared.loss_and_accuracy(entries).items() if last else ():
 
@@ -64,7 +65,7 @@ def _curves(entries: Sequence[Entry]) -> Iterator[Line]:
         yield Line(f"{metric} ({unit})\nby epoch", 1.1, draw, (0.8, last + 0.2), (low - margin, high + margin))
 
 
-def _diagrams(entries: Sequence[Entry]) -> Line:
+def _diagrams(entries: Sequence[ComparedRun]) -> Line:
     pictures = [pixel_images.read(entry.diagram) if entry.diagram else None for entry in entries]
     height = 3.0
 
@@ -79,7 +80,7 @@ def _diagrams(entries: Sequence[Entry]) -> Line:
     return Line("layers", height, draw)
 
 
-def _histograms(entries: Sequence[Entry], name: str) -> Line:
+def _histograms(entries: Sequence[ComparedRun], name: str) -> Line:
     edges, found = compared.histograms(entries, name)
     highest = max(max((*one.untrained, *one.trained)) for one in found if one)
 
@@ -109,22 +110,22 @@ def _maps(comparison: Comparison, image: int) -> Iterator[Line]:
         layers = [entry.maps.get(image, {}).get(layer) for entry in entries]
         pictures = [None if one is None else pixel_images.maps_picture(one) for one in layers]
         shown = None if place or comparison.images is None else np.asarray(comparison.images[image])
-        yield _pictured(f"{layer} maps\n0 to {most:.2g}", pictures, pixel_images.MAPS, 0, most, shown)
+        yield _pictured(f"{layer} maps\n0 to {most:.2g}", pictures, pixel_images.MAP_SCALE, 0, most, shown)
 
 
 def _confusions(comparison: Comparison) -> Iterator[Line]:
-    answers, labels = comparison.answers(), comparison.labels
+    predictions, labels = comparison.predictions(), comparison.labels
     if labels is None:
         return
     classes = len(comparison.class_names)
-    counts = [None if one is None else confusion_counts(labels, one.argmax(axis=1), classes) for one in answers]
+    counts = [None if one is None else confusion_counts(labels, one.argmax(axis=1), classes) for one in predictions]
     shares = [None if one is None else np.sqrt(one / np.maximum(one.sum(axis=1, keepdims=True), 1)) for one in counts]
     yield _pictured("confusion matrix\nshare of the true class", shares, colormaps["Greys"], 0, 1)
     if counts[0] is not None:
         better = [None if one is None else compared.improvement(counts[0], one) for one in counts]
         limit = float(max(np.abs(one).max() for one in better if one is not None) or 1)
         title = f"against the first run:\ngreen better, purple\nworse, to {limit:g} images"
-        yield _pictured(title, [None, *better[1:]], pixel_images.BETTER, -limit, limit)
+        yield _pictured(title, [None, *better[1:]], pixel_images.BETTER_SCALE, -limit, limit)
 
 
 def _pictured(
@@ -150,26 +151,26 @@ def _pictured(
 
 
 def _disputed(comparison: Comparison) -> Iterator[Line]:
-    answers, labels, names = comparison.answers(), comparison.labels, comparison.class_names
-    known = [one for one in answers if one is not None]
+    predictions, labels, names = comparison.predictions(), comparison.labels, comparison.class_names
+    known = [one for one in predictions if one is not None]
     if labels is None or comparison.images is None:
         return
     for image in compared.most_disputed(known, _DISPUTED):
         true = int(labels[image])
         shown = np.asarray(comparison.images[image])
-        draw = _answers(answers, image, true, names)
-        yield Line(f"            {readable(names[true], true)}", 0.4, draw, image=shown)
+        draw = _answers(predictions, image, true, names)
+        yield Line(f"            {legible(names[true], true)}", 0.4, draw, image=shown)
 
 
-def _answers(answers: Sequence[NDArray[np.float32] | None], image: int, true: int, names: tuple[str, ...]) -> Draw:
+def _answers(predictions: Sequence[NDArray[np.float32] | None], image: int, true: int, names: tuple[str, ...]) -> Draw:
     def draw(axes: Axes, box: Box, run: int) -> None:
-        one = answers[run]
+        one = predictions[run]
         if one is None:
             missing(axes, box)
             return
         taken = int(one[image].argmax())
         right = taken == true
-        text = f"{'right' if right else 'wrong'}: {readable(names[taken], taken)} {one[image][taken]:.2f}"
+        text = f"{'right' if right else 'wrong'}: {legible(names[taken], taken)} {one[image][taken]:.2f}"
         write(axes, box.left, box.bottom + box.height, text, 8, INK if right else pixel_images.WORSE)
 
     return draw

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from poolstudy.figures.style import FAINT, GREY_INK, INK
-from poolstudy.reports.runs.comparison import Entry
+from poolstudy.reports.runs.comparison import ComparedRun
 from poolstudy.spec.colours import COLOURS
 
 COLUMN = 2.2
@@ -83,5 +83,5 @@ def missing(axes: Axes, box: Box) -> None:
     write(axes, box.left, box.bottom + box.height, "–", 9, GREY_INK)
 
 
-def ink(entry: Entry) -> str:
+def ink(entry: ComparedRun) -> str:
     return COLOURS[entry.pooling] if entry.pooling else INK

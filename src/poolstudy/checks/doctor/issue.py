@@ -7,7 +7,7 @@ from poolstudy.checks.finding import Finding
 
 
 @dataclass(frozen=True, eq=False)
-class Cure:
+class Fix:
     """Something that `--fix` does: `what` says it, as "closes …", before it is done. Several troubles may share one."""
 
     what: str
@@ -15,25 +15,25 @@ class Cure:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Issue:
     """A finding, and its cure if there is one."""
 
     finding: Finding
-    cure: Cure | None = None
+    fix: Fix | None = None
 
     @property
     def wrong(self) -> bool:
         """Whether it is a disagreement, and no mere note."""
-        return self.finding.mark == "lacks"
+        return self.finding.mark == "error"
 
 
-def wrong(subject: str, found: str, remedy: str | Cure) -> Trouble:
+def wrong(subject: str, found: str, remedy: str | Fix) -> Issue:
     """A disagreement; its remedy is a cure, or what a person can do."""
-    if isinstance(remedy, Cure):
-        return Trouble(Finding("lacks", subject, found, f"doctor --fix {remedy.what}"), remedy)
-    return Trouble(Finding("lacks", subject, found, remedy))
+    if isinstance(remedy, Fix):
+        return Issue(Finding("error", subject, found, f"doctor --fix {remedy.what}"), remedy)
+    return Issue(Finding("error", subject, found, remedy))
 
 
-def note(subject: str, found: str, remedy: str = "") -> Trouble:
+def note(subject: str, found: str, remedy: str = "") -> Issue:
     """Something that is no disagreement, or will be none."""
-    return Trouble(Finding("look", subject, found, remedy))
+    return Issue(Finding("warning", subject, found, remedy))

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from poolstudy.search.history import Book, Range, Tried
-from poolstudy.tracking import FoundRun
+from poolstudy.search.history import Range, StudyHistory, StudyTrial
+from poolstudy.tracking import StoredRun
 
 _BEST = 5  # whose settings are looked at for edges
 _ONE_PERCENT = 0.01
@@ -57,33 +57,33 @@ class Times:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A study in both books: `book` is Optuna's, `runs` MLflow's by their IDs, `study` the study's own run."""
+class StudySummary:
+    """A study in both books: `history` is Optuna's, `runs` MLflow's by their IDs, `study` the study's own run."""
 
-    study: FoundRun
-    book: Book
-    runs: Mapping[str, FoundRun]
+    study: StoredRun
+    history: StudyHistory
+    runs: Mapping[str, StoredRun]
 
     @cached_property
-    def ranked(self) -> list[Tried]:
-        return self.book.ranked()
+    def ranked(self) -> list[StudyTrial]:
+        return self.history.ranked()
 
     @cached_property
     def counts(self) -> Counter[str]:
         """Trials by how they ended: the ledger's words, "duplicate", "running"."""
-        return Counter(str(one.state or "running") for one in self.book.tried)
+        return Counter(str(one.state or "running") for one in self.history.trials)
 
     @property
     def counted(self) -> int:
         """Trials that count in the ledger."""
         return self.counts["complete"] + self.counts["pruned"]
 
-    def run(self, tried: Tried) -> FoundRun | None:
+    def run(self, tried: StudyTrial) -> StoredRun | None:
         """Its run; None where MLflow has it no more."""
         return self.runs.get(tried.run_id)
 
-    def ended(self, *states: str) -> list[Tried]:
-        return [one for one in self.book.tried if one.state in states]
+    def ended(self, *states: str) -> list[StudyTrial]:
+        return [one for one in self.history.trials if one.state in states]
 
     def groups(self) -> dict[str, list[float]]:
         """What the complete trials of each pooling reached."""
@@ -95,8 +95,8 @@ class Standing:
     def best_so_far(self) -> list[tuple[float, float]]:
         """Steps of (number, value): the best complete trial up to each."""
         steps: list[tuple[float, float]] = []
-        better = max if self.book.maximize else min
-        for one in self.book.tried:
+        better = max if self.history.maximize else min
+        for one in self.history.trials:
             if one.state == "complete" and one.value is not None:
                 best = better(steps[-1][1], one.value) if steps else one.value
                 if steps and best != steps[-1][1]:
@@ -107,7 +107,7 @@ class Standing:
     def edges(self) -> Iterator[Edge]:
         """Where the winner lies at the end of a range; of a range in which it could lie elsewhere."""
         best = self.ranked[:_BEST]
-        for name, span in self.book.ranges.items():
+        for name, span in self.history.ranges.items():
             if not best or name not in best[0].settings or span.low >= span.high:
                 continue
             value = float(best[0].settings[name])
@@ -118,7 +118,7 @@ class Standing:
 
     def times(self) -> Times | None:
         """Where the time went; None where nothing has ended."""
-        spans = [(one, one.started, one.ended) for one in self.book.tried if one.started and one.ended and one.name]
+        spans = [(one, one.started, one.ended) for one in self.history.trials if one.started and one.ended and one.name]
         training = around = 0.0
         for one, started, ended in spans:
             run, lasted = self.run(one), (ended - started).total_seconds()
