@@ -1,1 +1,1 @@
-"""Speed and memory beside what people use: `python -m benchmarks`, which is `make bench`."""
+"""Speed and memory, compared with other tools: `python -m benchmarks`, which is `make bench`."""

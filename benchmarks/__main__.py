@@ -1,11 +1,11 @@
-"""The comparison: the same eight networks by poolstudy and by what people use today, in turn, in one run.
+"""Comparison of poolstudy with other tools, in turn, on the same eight networks.
 
     python -m benchmarks                                  all of it; two rounds take forty minutes on two cores
     python -m benchmarks --images 6000 --rounds 1         a quick look
     python -m benchmarks --only poolstudy,plain --rounds 3
 
-Each measured run is written down as it ends: the same command again does what is missing. What was measured with other
-code, or on another machine, is put aside.
+Each run is saved as it ends, and the same command again measures the missing ones. Results of other code or of another
+machine are set aside.
 """
 
 import argparse
@@ -56,14 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     everyone = [*CONTENDERS, _CEILING]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=48_000, help="to train on (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=2, help="of each network (%(default)s)")
+    parser.add_argument("--images", type=int, default=48_000, help="training images (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs of each network (%(default)s)")
     most = len(CONFIGURATIONS)
     parser.add_argument("--trials", type=int, default=most, choices=range(1, most + 1), help="networks (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=2, help="measured runs of each contender (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each contender (%(default)s)")
     parser.add_argument("--only", type=_names, default=everyone, help=f"of {','.join(everyone)}")
-    parser.add_argument("--timeout", type=float, default=7200, help="seconds that one run may take (%(default)s)")
-    parser.add_argument("--fresh", action="store_true", help="forget the runs that were measured before")
+    parser.add_argument("--timeout", type=float, default=7200, help="limit of one run, in seconds (%(default)s)")
+    parser.add_argument("--fresh", action="store_true", help="set aside the earlier runs")
     return parser.parse_args(arguments)
 
 
@@ -76,7 +76,7 @@ def _names(text: str) -> list[str]:
 
 
 def _begun(file: Path, job: Job, *, fresh: bool) -> Record:
-    """What was measured before of this job on this machine, with this code; other runs are put aside."""
+    """Return the runs of this job by this code on this machine; set other runs aside."""
     new = Record(job, machine())
     if not file.exists():
         return new
@@ -84,7 +84,7 @@ def _begun(file: Path, job: Job, *, fresh: bool) -> Record:
     if not fresh and known.machine == new.machine and {run.code for run in known.runs} <= {code_digest()}:
         return known
     aside = file.rename(file.with_name(f"runs-before-{datetime.now(UTC):%Y%m%d-%H%M%S}.json"))
-    print(f"What was measured before, with other code or on another machine, lies in {os.path.relpath(aside)}")
+    print(f"Earlier runs, with other code or on another machine, are now in {os.path.relpath(aside)}")
     return new
 
 

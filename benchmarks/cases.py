@@ -1,4 +1,4 @@
-"""What all contenders do: the same networks, in the same order, on the same images."""
+"""The job of every contender: the same networks, in the same order, on the same images."""
 
 import sys
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from poolstudy.spec.space import HyperParameters
 
 ROOT = Path(__file__).parents[1]
 BATCH_SIZE = 32
-VALIDATION_BATCH = 500  # as poolstudy validates; Keras' own choice, the training's batch, takes longer
+VALIDATION_BATCH = 500  # as in poolstudy; Keras' default, the training batch, takes longer
 DENSE_UNITS = 100
 SEED = 42
 
@@ -34,17 +34,17 @@ CONFIGURATIONS = (
     _network("average", 3, 48, 64, 0.5),
     _network("max", 3, 16, 16, 0.3),
 )
-"""Four of each pooling, four of each window, each filter count three to five times: a spread of the default space."""
+"""A spread of the default space: four of each pooling, four of each window, each filter count three to five times."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done by each contender.
+    """Job of each contender.
 
     Attributes:
-        images: to train on, the first of the training part; the validation images are always all 12,000.
-        epochs: of each network, and the patience of early stopping, which is there and cannot end a trial.
-        trials: so many of the configurations, from the first.
+        images: number of training images, the first of the training part; all 12,000 validation images are used.
+        epochs: of each network, and the patience of early stopping, which therefore never ends a trial.
+        trials: number of configurations, from the first on.
         data: folder of the data set's files.
     """
 
@@ -66,7 +66,7 @@ class Job:
 
     @property
     def label(self) -> str:
-        """Runs of one label can be compared."""
+        """Label of the job: runs with the same label can be compared."""
         return f"{self.trials}x{self.epochs}x{self.images}"
 
     def facts(self) -> dict[str, object]:
@@ -75,12 +75,12 @@ class Job:
 
 @dataclass(frozen=True)
 class TrialDone:
-    """What a contender says of one network.
+    """Result of one network.
 
     Attributes:
-        configuration: its place in `CONFIGURATIONS`.
+        configuration: its index in `CONFIGURATIONS`.
         val_accuracy: at the epoch of least validation loss.
-        seconds: of its epochs, training and validation, first batch to last; logging left out.
+        seconds: of its epochs, training and validation, first batch to last, without logging.
     """
 
     configuration: int
@@ -92,13 +92,13 @@ TrialsDone = TypeAdapter(list[TrialDone])
 
 
 def config(job: Job) -> StudyConfig:
-    """The default study's, on the job's images."""
+    """Return the default study's configuration, on the job's images."""
     folder = [f"data.path='{job.data}'"] if job.data else []
     return load_config("pooling", [f"data.train_limit={job.images}", *folder], ROOT)
 
 
 def with_data(job: Job) -> Job:
-    """The job with the folder that its data lie in, downloaded if need be."""
+    """Return the job with the folder of its data, which are downloaded if necessary."""
     section = config(job).data
     load_search_data(section, ROOT)
     from poolstudy.data.loading import find_folder
@@ -109,10 +109,10 @@ def with_data(job: Job) -> Job:
 
 
 def load_images(job: Job) -> SearchData:
-    """The images as the study splits them, uint8."""
+    """Return the images as the study splits them, uint8."""
     return load_search_data(config(job).data, ROOT)
 
 
 def python(module: str, *arguments: str) -> list[str]:
-    """The command of a module of this repository, run by this interpreter."""
+    """Return the command that runs a module of this repository with this interpreter."""
     return [sys.executable, "-m", module, *arguments]

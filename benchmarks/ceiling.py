@@ -1,8 +1,8 @@
-"""(e) The ceiling: how fast this machine multiplies float32 matrices on all its cores.
+"""(e) The ceiling: the speed of a float32 matrix product on all cores of this machine.
 
-A training step counts as three times its forward pass (`poolstudy.cost.Sizes.flops`), as is usual: the pass itself, the
-gradient of the weights, the gradient of the inputs; but the images need no gradient. The ceiling is what a training
-would take if all of that ran at the speed of one large matrix product. Prints GFLOP/s.
+As usual, a training step counts as three times its forward pass (`poolstudy.spec.layers.flops`): the pass itself, the
+gradient of the weights, the gradient of the inputs. The images need no gradient. The ceiling is the time of a training
+in which all of this runs at the speed of one large matrix product. Prints GFLOP/s.
 
     python -m benchmarks.ceiling
 """
@@ -10,8 +10,7 @@ would take if all of that ran at the speed of one large matrix product. Prints G
 import os
 import time
 
-from poolstudy.spec.space import HyperParameters
-from poolstudy.study.cost import Sizes
+from poolstudy.spec.layers import Layer, flops
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -19,14 +18,13 @@ _SIDE = 2048
 _SECONDS = 4.0
 
 
-def step_flops(network: HyperParameters, sizes: Sizes) -> int:
-    """Floating-point operations of one image's training step."""
-    side, _, channels = sizes.image_shape
-    return 3 * sizes.flops(network) - 2 * 9 * channels * network.filters[0] * side * side
+def step_flops(network: tuple[Layer, ...]) -> int:
+    """Return the floating-point operations of one image's training step."""
+    return 3 * flops(network) - network[0].flops
 
 
 def gflops() -> float:
-    """The best of the products that fit in some seconds: the machine's limit is what it does undisturbed."""
+    """Return the speed of the fastest of several products, the one least disturbed by other work."""
     import tensorflow as tf
 
     a, b = tf.random.normal((_SIDE, _SIDE)), tf.random.normal((_SIDE, _SIDE))

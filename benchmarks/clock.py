@@ -1,4 +1,4 @@
-"""A clock that times epochs as poolstudy does, so that all contenders' seconds mean the same."""
+"""Clock that times epochs as poolstudy does, so that the seconds of all contenders mean the same."""
 
 import time
 
@@ -6,7 +6,7 @@ import keras
 
 
 class EpochClock(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
-    """Seconds of each epoch, training and validation. To be the first callback: what the others do is not counted."""
+    """Seconds of each epoch, training and validation. As the first callback it does not count the others."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""What the pictures of a trial cost: CPU seconds of the process that draws them and of `dot`, which it starts.
+"""Cost of a trial's pictures: CPU seconds of the process that draws them, and of `dot`, which it starts.
 
     python benchmarks/figures.py --runs 9
 
-Each network is trained for two epochs on Fashion-MNIST, then drawn `--runs` times, in turns. As in a study each
-drawing is a process of its own, forked from the server of workers: what that costs is counted too.
+Each network is trained for two epochs on Fashion-MNIST, then rendered `--runs` times, in turns. As in a study, each
+rendering is a process of its own, forked from the server of workers; the fork is counted too.
 """
 
 import argparse
@@ -25,9 +25,9 @@ NETWORKS = ((16, 16), (32, 64), (64, 64))
 
 
 def main() -> None:
-    """Prints a line a network: median, least and most of its drawings."""
+    """Print the median, minimum and maximum of each network."""
     parser = argparse.ArgumentParser(description="CPU seconds of the figures of a trial")
-    parser.add_argument("--runs", type=int, default=5, help="drawings of each network (default: 5)")
+    parser.add_argument("--runs", type=int, default=5, help="renderings of each network (default: 5)")
     runs = parser.parse_args().runs
     root = find_root(Path.cwd())
     with tempfile.TemporaryDirectory() as folder:
@@ -42,14 +42,14 @@ def main() -> None:
 
 
 def seconds(drawing: tasks.DrawTask) -> float:
-    """Draws in this process, a new one; its CPU seconds since it began, and those of what it started."""
+    """Render in this new process; return its CPU seconds since it began, and those of its children."""
     tasks.run_task(drawing, lambda _: False)
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def _trained(engine: LocalEngine, folder: Path, root: Path, filters: tuple[int, ...]) -> tasks.DrawTask:
-    """A trained network, ready to be drawn."""
+    """Train a network and return the task that renders it."""
     config = load_config("pooling", ["data.train_limit=2000", "training.epochs=2"], root)
     data = load_search_data(config.data, root)
     saved, trial = data.save(folder / "data"), folder / "-".join(map(str, filters))

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.gpu`: what a GPU gives for this study's networks. One table, unattended, under eight minutes.
+"""`python -m benchmarks.gpu`: speed of this study's networks on a GPU. One table, unattended, under eight minutes.
 
 The network is the notebook's with max pooling, at batch 32, without early stopping. The first row is Keras' `fit` as
-one would write it; the others are trials as a study trains them, 1 to 16 at once. What could not be done is said below
-the table. How many at once were best is kept in mlruns/cache, where `execution.workers_per_gpu=auto` finds it.
+most people write it; the others are trials of a study, 1 to 16 at once. Rows that could not be measured are explained
+below the table. The best number of trials at once is saved in mlruns/cache, for `execution.workers_per_gpu=auto`.
 """
 
 import argparse
@@ -38,20 +38,20 @@ from poolstudy.trial import tasks
 
 NETWORK = HyperParameters(pooling="max", pool_size=2, filters=(32, 64), dropout=0.4)
 _FIT, _HERE = "Keras fit", " at once"
-_ROOM = 1.2e9  # bytes of free memory that a worker must have to be tried
-_LOOK = 0.25  # seconds between two looks at the card
+_ROOM = 1.2e9  # bytes of free memory that each worker needs
+_LOOK = 0.25  # seconds between two readings of the card
 
 
 @dataclass
 class Row:
-    """What one way of training gave.
+    """Row of the table.
 
     Attributes:
         epochs: seconds of every epoch but each trial's first, which has to compile.
         accuracies: the best validation accuracy of every trial that ended.
-        digests: of the weights that every trial kept.
+        digests: of every trial's saved weights.
         rate: trials an hour.
-        load: the card's mean utilisation, percent, and its memory in use at most, megabytes; None where not told.
+        load: the card's mean utilisation in percent and its peak memory in megabytes; None if not reported.
     """
 
     name: str
@@ -78,12 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.partition("\n")[0])
-    parser.add_argument("--cpu", action="store_true", help="on the CPU: proves the benchmark, says nothing of a GPU")
-    parser.add_argument("--images", type=int, help="train on so many images only")
-    parser.add_argument("--epochs", type=int, default=10, help="of each trial (%(default)s)")
+    parser.add_argument("--cpu", action="store_true", help="run on the CPU, to test the benchmark itself")
+    parser.add_argument("--images", type=int, help="number of training images (default: all)")
+    parser.add_argument("--epochs", type=int, default=10, help="epochs of each trial (%(default)s)")
     parser.add_argument("--crowds", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="trials at once (1 2 4 8 16)")
-    parser.add_argument("--minutes", type=float, default=7, help="for all rows together (%(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.path=FOLDER, as for a study")
+    parser.add_argument("--minutes", type=float, default=7, help="limit of all rows together (%(default)s)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for a study, such as data.path=FOLDER")
     parser.add_argument("--fit", type=Path, help=argparse.SUPPRESS)  # the first row, in a process of its own
     return parser.parse_args(arguments)
 
@@ -115,7 +115,7 @@ def _gpu(found: Found) -> Device:
 
 
 class Bench:
-    """Makes the rows, each within its share of the time."""
+    """Measures the rows, each within its share of the time."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class Bench:
         yield self._crowd("1, deterministic", 1, self._seconds(1), deterministic=True)
 
     def _seconds(self, rows: int) -> float:
-        """A row's share of the time that is left, `rows` being how many share it."""
+        """Return a row's share of the time left, which this many rows share."""
         return max(5.0, float(self._until - time.monotonic()) / rows)
 
     def _fit(self, seconds: float) -> Row:
@@ -163,7 +163,7 @@ class Bench:
         return row
 
     def _crowd(self, name: str, workers: int, seconds: float, *, deterministic: bool = False) -> Row:
-        """Two trials for each worker; of one spec where there is one worker, to see whether they come out the same."""
+        """Train two trials for each worker; a single worker trains one spec twice, to compare the results."""
         row = Row(name, workers)
         card = nvidia.card_at(self._device.bus)
         if card and card.free / workers < _ROOM:
@@ -225,7 +225,7 @@ class Bench:
 
     @contextmanager
     def _watching(self, row: Row) -> Iterator[None]:
-        """Looks at the card meanwhile."""
+        """Read the card's load and memory during the block."""
         meter, over, looks = nvidia.Meter(), threading.Event(), list[dict[str, float]]()
 
         def look() -> None:
@@ -248,7 +248,7 @@ class Bench:
 
 
 def fit(data: SearchData, epochs: int) -> None:
-    """The notebook's training as one would write it; an epoch's figures a line, as JSON."""
+    """Train the notebook's network with Keras' `fit`; print a line of JSON for each epoch."""
     import keras
 
     model = keras.Sequential(
@@ -283,7 +283,7 @@ def fit(data: SearchData, epochs: int) -> None:
     )
 
 
-# Saying it
+# Printing
 
 
 def _say(device: Device, data: SearchData, console: Console) -> None:

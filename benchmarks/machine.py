@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Machine, code and libraries of a measurement."""
 
 import hashlib
 import importlib.metadata
@@ -14,7 +14,7 @@ _TELLS = {ROOT / "benchmarks" / name for name in ("report.py", "__main__.py")}  
 
 
 def machine() -> str:
-    """ "2 cores of an Intel(R) Xeon(R) …, 24 GiB, Linux 6.1"."""
+    """Return a line such as "2 cores of Intel(R) Xeon(R) …, 24 GiB, Linux 6.1"."""
     cores = len(os.sched_getaffinity(0))
     memory = round(psutil.virtual_memory().total / 2**30)
     return f"{cores} cores of {_processor()}, {memory} GiB, {platform.system()} {platform.release().split('-')[0]}"
@@ -27,13 +27,13 @@ def _processor() -> str:
 
 
 def code_digest() -> str:
-    """Of what the contenders run: the package, its settings, the scripts."""
+    """Return a digest of the code that the contenders run: the package, its settings, the scripts."""
     files = [*(ROOT / "src").rglob("*.py"), *(ROOT / "conf").rglob("*.yaml"), *(ROOT / "benchmarks").rglob("*.py")]
     told = [file for file in sorted(files) if file not in _TELLS]
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in told)).hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:
-    """Of the libraries that the contenders use."""
+    """Return the versions of Python and of the libraries that the contenders use."""
     names = ("tensorflow", "keras", "optuna", "mlflow", "keras-tuner")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}

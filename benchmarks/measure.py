@@ -1,4 +1,4 @@
-"""Runs a command and measures what it took: wall time, processor time, memory, with all that it started. Linux."""
+"""Wall time, processor time and memory of a command, with all the processes that it starts. Linux only."""
 
 import ctypes
 import os
@@ -10,19 +10,19 @@ from pathlib import Path
 
 import psutil
 
-_EVERY = 0.5  # seconds between two looks at the memory
+_EVERY = 0.5  # seconds between two readings of the memory
 _BECOME_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, see prctl(2)
-_GRACE = 10.0  # seconds that what outlives the command may take to end
+_GRACE = 10.0  # seconds that processes may outlive the command
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a command took.
+    """Time and memory of a command.
 
     Attributes:
-        seconds: on the wall.
+        seconds: wall time.
         cpu_seconds: of all processes together, user and system.
-        peak_mib: the most memory at one time, of all processes together; shared pages count once (PSS).
+        peak_mib: the most memory of all processes together; shared pages count once (PSS).
     """
 
     seconds: float
@@ -31,13 +31,13 @@ class Taken:
 
 
 def measured(command: list[str], folder: Path, environment: dict[str, str], timeout: float) -> Taken:
-    """Runs a command in a folder; what it prints goes to `output.log` there.
+    """Run a command in a folder; its output goes to `output.log` there.
 
     Raises:
-        subprocess.CalledProcessError: it did not end well.
-        subprocess.TimeoutExpired: it took too long; it is ended then, with all it started.
+        subprocess.CalledProcessError: its exit code is not 0.
+        subprocess.TimeoutExpired: it took too long and was ended, with all its children.
     """
-    # What the command starts and leaves behind becomes a child of this process: so its time can be counted.
+    # Processes that the command leaves behind become children of this one, so that their time is counted.
     ctypes.CDLL(None).prctl(_BECOME_SUBREAPER, 1, 0, 0, 0)
     before, began = _cpu(), time.monotonic()
     with (folder / "output.log").open("wb") as log:
@@ -53,7 +53,7 @@ def measured(command: list[str], folder: Path, environment: dict[str, str], time
 
 
 def _watch(process: "subprocess.Popen[bytes]", timeout: float) -> int:
-    """Waits for the command; the most bytes that it and its children had at one look."""
+    """Wait for the command; return the peak memory of it and its children, in bytes."""
     peak, until = 0, time.monotonic() + timeout
     while True:
         try:
@@ -67,7 +67,7 @@ def _watch(process: "subprocess.Popen[bytes]", timeout: float) -> int:
 
 
 def pss(pid: int) -> int:
-    """A process's memory in bytes, each shared page divided by those who share it; 0 once it has gone."""
+    """Return a process's memory (PSS) in bytes; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -76,7 +76,7 @@ def pss(pid: int) -> int:
 
 
 def _end_rest() -> None:
-    """Waits for what the command left behind, so that its time is counted; ends what does not end."""
+    """Wait for the processes that the command left behind, to count their time; kill those that do not end."""
     _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=_GRACE)
     for child in alive:
         child.kill()

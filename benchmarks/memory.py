@@ -3,8 +3,8 @@
     python -m benchmarks.memory --trials 300 --every 50
     python -m benchmarks.memory --trials 300 --undrawn      (no pictures: a third of the time)
 
-RSS is what a process has in memory, PSS the same with each shared page divided among those that share it. A worker
-lives for one trial only; its row is the greatest that was seen since the row before.
+PSS is RSS with each shared page divided among the processes that share it. A worker lives for one trial only; its
+column shows the largest one since the last row.
 """
 
 import argparse
@@ -48,7 +48,7 @@ _MB = 1e6
 
 
 def measure(trials: int, every: int, *, drawn: bool) -> Iterator[tuple[int, dict[str, float]]]:
-    """After every so many trials: megabytes of each kind of process."""
+    """Yield, after every `every` trials, their number and the megabytes of each kind of process."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         shutil.copytree(ROOT / "conf", root / "conf")
@@ -68,7 +68,7 @@ def measure(trials: int, every: int, *, drawn: bool) -> Iterator[tuple[int, dict
 
 
 class _Workers:
-    """Looks at the workers twice a second."""
+    """Largest worker, read twice a second."""
 
     def __init__(self, coordinator: int) -> None:
         self._coordinator = psutil.Process(coordinator)
@@ -92,7 +92,7 @@ class _Workers:
 
 def _memory(coordinator: int) -> dict[str, float]:
     processes = {"coordinator": psutil.Process(coordinator)}
-    # The server is the child that has loaded TensorFlow; the other keeps account of shared memory.
+    # The server is the child that has loaded TensorFlow; the other one tracks shared memory.
     processes["server"] = max(_children(processes["coordinator"]), key=lambda child: _of(child).get("RSS", 0.0))
     return {f"{name} {kind}": value for name, one in processes.items() for kind, value in _of(one).items()}
 
@@ -116,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", type=int, default=300)
     parser.add_argument("--every", type=int, default=50)
-    parser.add_argument("--undrawn", action="store_true", help="draw no pictures")
+    parser.add_argument("--undrawn", action="store_true", help="render no pictures")
     options = parser.parse_args()
     headed = False
     for done, megabytes in measure(options.trials, options.every, drawn=not options.undrawn):

@@ -1,15 +1,15 @@
-"""The networks as the scripts build them: Keras' own words, nothing of poolstudy's."""
+"""The networks as the scripts build them, in plain Keras without poolstudy."""
 
 import keras
 
 from benchmarks.cases import DENSE_UNITS
 
 PARAMS = ("pooling", "pool_size", "filters_1", "filters_2", "dropout")
-"""What `build` takes, by the names of `HyperParameters.flat`."""
+"""Parameters of `build`, by the names in `HyperParameters.flat`."""
 
 
 def build(pooling: str, pool_size: int, filters_1: int, filters_2: int, dropout: float) -> keras.Model:
-    """The notebook's network, compiled as it was there."""
+    """Build the notebook's network, compiled as in the notebook."""
     layers = keras.layers
     pool = layers.MaxPooling2D if pooling == "max" else layers.AveragePooling2D
     model = keras.Sequential(

@@ -1,11 +1,11 @@
-"""Where the trials' time went, read from a finished study: everything but training is to stay below 5 %.
+"""Where the time of a finished study went: everything but training should stay below 5 %.
 
     python -m benchmarks.overhead pooling [--root FOLDER]
 
-A trial holds its place from the moment it is asked for until it is saved. What of that is not within its epochs is
-start, build, predictions and saving, and Optuna's and MLflow's answers; drawing and logging follow beside
-the training of others. They take their processor time from it all the same: what they cost on the whole is
-the difference to a study with `tracking.figures.of=[]`.
+A trial occupies a worker from the moment Optuna is asked until the trial is saved. Outside of its epochs, this is
+start, build, predictions and saving, and waiting for Optuna and MLflow. Rendering and uploading follow while other
+trials train, and take processor time from them. Their whole cost is the difference to a study with
+`tracking.figures.of=[]`.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def lines(study: Study) -> list[str]:
-    """The shares, for a person."""
+    """Return the shares as printed lines."""
     trials = [one for one in study.trials if one.counts]
     complete = [one for one in trials if one.state == "complete"]
     training, life = sum(one.training for one in trials), sum(one.life for one in trials)
@@ -35,9 +35,9 @@ def lines(study: Study) -> list[str]:
     shares = [rest / one.life for one, rest in zip(complete, beside, strict=True)]
     return [
         f"{study.name}: {len(trials)} trials, {study.places} at a time, {study.seconds:.0f} s",
-        f"training            {training:8.1f} s  {training / span:6.1%} of all places' time",
+        f"training            {training:8.1f} s  {training / span:6.1%} of all workers' time",
         f"beside it           {life - training:8.1f} s  {(life - training) / span:6.1%}",
-        f"places free         {span - life:8.1f} s  {(span - life) / span:6.1%}  (between trials, and the end)",
+        f"workers free        {span - life:8.1f} s  {(span - life) / span:6.1%}  (between trials, and the end)",
         f"a complete trial: {median(beside):.2f} s beside training (median), {median(shares):.1%} of its time",
     ]
 

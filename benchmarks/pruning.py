@@ -1,12 +1,12 @@
-"""What pruning gives: studies of the same seed and budget that differ in the pruner, side by side.
+"""Effect of pruning: studies of the same seed and budget that differ in the pruner, side by side.
 
 for pruner in median hyperband none; do
   poolstudy run pooling study.name=pruner-$pruner pruner=$pruner
 done
 python -m benchmarks.pruning pruner-median pruner-hyperband pruner-none [--root FOLDER]
 
-One order of trials is one throw of the dice. So the curves of a study without pruning can be played to each pruner
-in many random orders, one trial after the other; nothing is trained for it:
+One order of trials is one sample only. So the curves of a study without pruning can be replayed to each pruner in many
+random orders, one trial after the other, without any training:
 
 python -m benchmarks.pruning --orders 200 pruner-none [--root FOLDER]
 """
@@ -31,14 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pruning", description=__doc__.splitlines()[0])
     parser.add_argument("studies", nargs="+", metavar="STUDY")
     parser.add_argument("--root", type=Path, default=ROOT, help="the project's folder (%(default)s)")
-    parser.add_argument("--orders", type=int, help="play the studies to each pruner in so many random orders")
+    parser.add_argument("--orders", type=int, help="replay the studies to each pruner in this many random orders")
     options = parser.parse_args(arguments)
     studies = [read(options.root, name) for name in options.studies]
     print(orders_table(studies, options.orders) if options.orders else table(studies))
 
 
 def table(studies: Sequence[Study]) -> str:
-    """Markdown: what each study trained, how long it took, and the best network of each pooling that it found."""
+    """Return as Markdown what each study trained, how long it took, and its best network of each pooling."""
     rows = [
         "| pruner | trials | pruned | epochs trained | in training | wall | best of average | best of max |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -61,13 +61,13 @@ def _cells(study: Study) -> list[str]:
 
 
 def _best(complete: Sequence[Told], pooling: str) -> str:
-    """The best accuracy of a pooling's trials that were trained to their end, and how many those are."""
+    """Return the best accuracy of a pooling's complete trials, and their number."""
     own = [one for one in complete if one.spec.hyperparameters.pooling == pooling]
     return f"{max(map(_accuracy, own)):.4f} (of {len(own)})" if own else "none trained to its end"
 
 
 def orders_table(studies: Sequence[Study], orders: int) -> str:
-    """Markdown: what each pruner leaves of the studies' trials, on average over random orders of them."""
+    """Return as Markdown what each pruner leaves of the studies' trials, on average over random orders."""
     rows = ["| study | pruner | epochs | seconds | best kept | best average kept | best max kept |"]
     rows.append("| --- | --- | --- | --- | --- | --- | --- |")
     configs = {pruner: load_config("pooling", [f"pruner={pruner}"], ROOT) for pruner in ("median", "hyperband")}
@@ -82,7 +82,7 @@ def orders_table(studies: Sequence[Study], orders: int) -> str:
 
 @dataclass(frozen=True)
 class _Played:
-    """What a pruner left of a study's trials: its share of their epochs and seconds, and what it did not cut."""
+    """Replay of a study: the share of epochs and seconds that a pruner left, and the trials that it did not prune."""
 
     trials: Sequence[Told]
     uncut: Sequence[Told]
@@ -90,7 +90,7 @@ class _Played:
     seconds: float
 
     def kept(self, pooling: str | None) -> bool:
-        """Whether the best trial, or the best of a pooling, was trained to its end."""
+        """Return whether the best trial, or the best of a pooling, was trained to its end."""
         own = [one for one in self.trials if pooling in (None, one.spec.hyperparameters.pooling)]
         return max(own, key=_accuracy) in self.uncut
 
@@ -118,7 +118,7 @@ def _played(study: Study, config: StudyConfig, seed: int) -> _Played:
 
 
 def _accuracy(trial: Told) -> float:
-    """At its epoch of least validation loss, as the study has it."""
+    """Return the accuracy at the epoch of least validation loss, as in a study."""
     return min((record for _, record in trial.epochs), key=lambda record: record.val_loss).val_accuracy
 
 

@@ -1,4 +1,4 @@
-"""From the measured runs to a table, a plot and one JSON file."""
+"""Table, plot and JSON file of the measured runs."""
 
 import json
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ from benchmarks.cases import DENSE_UNITS, Job, TrialDone
 from benchmarks.ceiling import step_flops
 from benchmarks.contenders import CONTENDERS
 from benchmarks.measure import Taken
-from poolstudy.study.cost import Sizes
+from poolstudy.spec.layers import layers
 from poolstudy.system.files import replacing
 
-_REFERENCE = "plain"  # whose time is 100 %
+_REFERENCE = "plain"  # its time is 100 %
 
 
 @dataclass(frozen=True)
 class Run:
-    """One contender's doing of the job, once; `code` is the digest of what it ran (`code_digest`)."""
+    """One run of a contender; `code` is the digest of the code that ran (`code_digest`)."""
 
     contender: str
     taken: Taken
@@ -33,7 +33,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Record:
-    """All that was measured of a job on a machine; `gflops` are the ceiling's, one a round."""
+    """All runs of a job on a machine; `gflops` has the ceiling of each round."""
 
     job: Job
     machine: str
@@ -52,14 +52,13 @@ RECORD = TypeAdapter(Record)
 
 
 def ceiling_seconds(job: Job, gflops: float) -> float:
-    """How long the job takes if all arithmetic of its training steps runs at this speed; validation is left out."""
-    sizes = Sizes((28, 28, 1), 10, DENSE_UNITS)
-    per_image = sum(step_flops(one, sizes) for one in job.configurations)
+    """Return the seconds of the job if all arithmetic of its training steps runs at this speed, without validation."""
+    per_image = sum(step_flops(layers(one, (28, 28, 1), 10, DENSE_UNITS)) for one in job.configurations)
     return per_image * job.images * job.epochs / (gflops * 1e9)
 
 
 def figures(record: Record) -> list[dict[str, Any]]:
-    """One row a contender: medians over its runs, and the least and the most wall time."""
+    """Return a row for each contender: medians over its runs, and its least and most wall time."""
     trained = record.job.trials * record.job.images * record.job.epochs
     reference = [run.taken.seconds for run in record.of(_REFERENCE)]
     limit = ceiling_seconds(record.job, max(record.gflops)) if record.gflops else None
@@ -96,7 +95,7 @@ _HEADINGS = (
 
 
 def table(record: Record) -> str:
-    """The figures and the accuracies as Markdown."""
+    """Return the figures and the accuracies as Markdown."""
     job = record.job
     head = (
         f"{job.trials} networks, {job.epochs} epochs, batch 32, {job.images:,} training and 12,000 validation images; "
@@ -131,7 +130,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _accuracies(record: Record) -> list[str]:
-    """Each network's validation accuracy with each contender, mean over its runs."""
+    """Return each network's validation accuracy with each contender, the mean over its runs."""
     names = [name for name in CONTENDERS if record.of(name)]
     rows = [f"| validation accuracy | {' | '.join(names)} |", "| --- |" + " --- |" * len(names)]
     for place, network in enumerate(record.job.configurations):
@@ -146,9 +145,9 @@ def _accuracy(runs: Sequence[Run], place: int) -> str:
 
 
 def plot(record: Record, file: Path) -> None:
-    """The wall time of each contender: a bar to the median, a dot for each run, the ceiling as a line.
+    """Plot the wall time of each contender: a bar to the median, a dot for each run, the ceiling as a line.
 
-    In greys: the two colours of the house are the poolings'.
+    In greys, because the two colours of this project mean the poolings.
     """
     import matplotlib as mpl
 
@@ -196,7 +195,7 @@ def plot(record: Record, file: Path) -> None:
 
 
 def write(record: Record, folder: Path) -> str:
-    """Writes table.md, plot.png and figures.json into a folder; returns the table."""
+    """Write table.md, plot.png and figures.json into a folder; return the table."""
     text = table(record)
     (folder / "table.md").write_text(text)
     (folder / "figures.json").write_text(json.dumps(figures(record), indent=1) + "\n")

@@ -1,11 +1,11 @@
-"""Thousands of trials through the real coordinator, search and tracking; only the training is played.
+"""Thousands of trials through the real coordinator, search and tracking; only the training is simulated.
 
-What the coordinator itself takes a trial, its logging counted, and what of it the sampler and the pruner take;
-its memory. Processor time, so that other work on the machine counts less; the stores lie in memory where there is
-/dev/shm, so that the disk does not count.
+Measures the time of the coordinator per trial, with its logging, that of the sampler and the pruner, and the memory.
+It is processor time, so that other work on the machine counts less. The databases are in /dev/shm if it exists, so
+that the disk does not count.
 
     python -m benchmarks.scale --trials 1000 --sampler random --pruner none
-    python -m benchmarks.scale --trials 10000 --sampler tpe --keep /dev/shm/scale     (the stores stay there)
+    python -m benchmarks.scale --trials 10000 --sampler tpe --keep /dev/shm/scale     (keeps the databases)
 """
 
 import argparse
@@ -35,7 +35,7 @@ from poolstudy.trial.tasks import TrainTask
 
 _EPOCHS = 3
 _EVERY = 100  # trials between two notes
-_UNDELIVERED = 8  # attempts' folders that may wait
+_UNDELIVERED = 8  # attempts' folders that may wait for their upload
 _SPACE = """\
 pooling: [average, max]
 pool_size: 2
@@ -47,7 +47,7 @@ batch_size: [32, 64, 128]
 
 
 class PlayedEngine:
-    """Has an engine's methods, and plays what workers would do: epochs with made-up values, a folder with few files."""
+    """Engine that simulates workers: epochs with made-up values, a folder with few files."""
 
     def __init__(self, *_: object) -> None:
         self.log = Path(os.devnull)
@@ -73,7 +73,7 @@ class PlayedEngine:
         return list(self._tasks)
 
     def events(self, timeout: float) -> Iterator[Event]:  # noqa: ARG002
-        """One event a call, the tasks in turn. Like real trials they take longer than their delivery: none piles up."""
+        """Yield one event, of each task in turn; wait for uploads first, since real trials take longer than they do."""
         key, task = next(iter(self._tasks.items()))
         self._tasks[key] = self._tasks.pop(key)
         while sum(1 for _ in task.folder.parent.glob("*")) > _UNDELIVERED:
@@ -135,7 +135,7 @@ def _result(task: TrainTask, history: list[EpochRecord], *, pruned: bool) -> Tri
 
 @dataclass(frozen=True)
 class Note:
-    """How things stood when so many trials had ended, in seconds and MiB; the first note is the first trial's start."""
+    """State when this many trials had ended, in seconds and MiB; the first note is the first trial's start."""
 
     trials: int
     wall: float
@@ -147,7 +147,7 @@ class Note:
 
     @property
     def own(self) -> float:
-        """Of the coordinator: all processor time that the sampler, the pruner and the playing did not take."""
+        """Time of the coordinator: without the sampler, the pruner and the simulation."""
         return self.cpu - self.sampler - self.pruner - self.played
 
 
@@ -160,7 +160,7 @@ class _Clock:
 
     @contextlib.contextmanager
     def leaving(self, part: str) -> Iterator[None]:
-        """What is done in here is `part`'s, not the coordinator's."""
+        """Count the block's time for `part`, not for the coordinator."""
         if self._inside:  # a part that calls itself
             yield
             return
@@ -181,7 +181,7 @@ CLOCK = _Clock()
 
 
 def _timed(kind: type, part: str, *methods: str) -> None:
-    """Has the clock stopped while one of these methods runs."""
+    """Count the time of these methods for `part`."""
     for name in methods:
         method = getattr(kind, name)
 
@@ -195,12 +195,12 @@ def _timed(kind: type, part: str, *methods: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=_hundreds, default=1000, help="in hundreds (%(default)s)")
+    parser.add_argument("--trials", type=_hundreds, default=1000, help="a multiple of 100 (%(default)s)")
     parser.add_argument("--sampler", default="random", choices=("random", "tpe"))
     parser.add_argument("--pruner", default="median", choices=("none", "median", "hyperband"))
-    parser.add_argument("--keep", type=_new, metavar="FOLDER", help="a new one, to run in; the stores stay there")
+    parser.add_argument("--keep", type=_new, metavar="FOLDER", help="a new folder, to run in and to keep the databases")
     options = parser.parse_args(arguments)
-    memory = Path("/dev/shm")  # noqa: S108  # a system's name; what is made in it has a name of its own
+    memory = Path("/dev/shm")  # noqa: S108  # the system's; the folder in it gets a unique name
     folder = options.keep or Path(tempfile.mkdtemp(prefix="scale-", dir=memory if memory.is_dir() else None))
     play(folder, options.trials, options.sampler, options.pruner)
     print(text := table(CLOCK.notes, options.sampler, options.pruner))
@@ -226,7 +226,7 @@ def _new(text: str) -> Path:
 
 
 def play(folder: Path, trials: int, sampler: str, pruner: str) -> None:
-    """Runs a study of played trials in a folder of its own."""
+    """Run a study of simulated trials in a folder of its own."""
     import optuna
 
     gc_tuning.loading()  # as the program does
@@ -251,7 +251,7 @@ _SAMPLER = ("infer_relative_search_space", "sample_relative", "sample_independen
 
 
 def table(notes: Sequence[Note], sampler: str, pruner: str) -> str:
-    """Milliseconds a trial within the hundred trials before each mark, and the memory at it."""
+    """Return a table: milliseconds a trial over the hundred trials before each mark, and the memory at it."""
     marks = [note for note in notes if note.trials in (100, 300, 1000, 3000, 10_000) or note is notes[-1]]
     rows = [
         f"sampler {sampler}, pruner {pruner}, {_EPOCHS} epochs a trial; {machine()}",

@@ -1,4 +1,4 @@
-"""What a setting of poolstudy takes or gives: the comparison's eight networks with it and without it, in turn.
+"""Effect of a setting of poolstudy: the comparison's eight networks with and without it, in turn.
 
 python -m benchmarks.settings execution.workers=1 execution.threads_per_worker=2
 python -m benchmarks.settings tracking.figures.of=[] --images 48000 --rounds 2
@@ -21,8 +21,8 @@ from benchmarks.measure import Taken, measured
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.settings", description=__doc__.splitlines()[0])
     parser.add_argument("overrides", nargs="+", metavar="key=value")
-    parser.add_argument("--images", type=int, default=6_000, help="to train on (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="measured runs of each (%(default)s)")
+    parser.add_argument("--images", type=int, default=6_000, help="training images (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs with and without it (%(default)s)")
     options = parser.parse_args(arguments)
     job = with_data(Job(images=options.images))
     ways: dict[str, list[str]] = {"as it is": [], " ".join(options.overrides): options.overrides}
@@ -42,7 +42,7 @@ def _once(job: Job, overrides: list[str]) -> Taken:
     folder = Path(tempfile.mkdtemp(prefix="bench-settings-"))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src")))}
     taken = measured([*ours.command(job, folder), *overrides], folder, environment, timeout=3600)
-    shutil.rmtree(folder)  # kept where it failed: the output is there
+    shutil.rmtree(folder)  # kept after a failure: it has the output
     return taken
 
 

@@ -1,9 +1,9 @@
-"""What a training step costs, and what each measure gives: python -m benchmarks.steps [--rounds N]
+"""Time of a training step, and the gain of each measure: python -m benchmarks.steps [--rounds N]
 
-Every way trains the same networks in a process of its own with one thread. The processes take turns, fifty steps
-each, so that a busy machine slows all of them alike; what counts is the median of the turns, in time of the
-processor. The last lines train on two processes at once and compare with the ceiling: the images a second if all
-arithmetic ran at the speed of a float32 matrix product.
+Each variant trains the same networks in a process of its own with one thread. The processes take turns of fifty steps,
+so that a busy machine slows all of them alike. The result is the median of the turns, in processor time. The last lines
+train in two processes at once and compare with the ceiling: the images a second if all arithmetic ran at the speed of a
+float32 matrix product.
 
 Takes about five minutes, and no more than two cores. The images are noise: their content changes no speed.
 """
@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.ceiling import step_flops
+from poolstudy.spec.layers import layers
 from poolstudy.spec.space import HyperParameters
-from poolstudy.study.cost import Sizes
 
 BATCH = 32
-IMAGES = 50 * BATCH  # of one turn; fewer would charge `fit` for beginning an epoch
+IMAGES = 50 * BATCH  # of one turn; with fewer, the start of an epoch would weigh on `fit`
 NETWORKS: dict[str, dict[str, Any]] = {
     "max 2x2": {"pooling": "max", "pool_size": 2},
     "max 3x3": {"pooling": "max", "pool_size": 3},
@@ -36,7 +36,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Way:
-    """How to train: `turn` builds it; what it returns trains on IMAGES images once, the epoch as its argument."""
+    """Variant of training: `turn` builds it and returns a function of the epoch that trains on IMAGES images once."""
 
     name: str
     turn: Callable[[Any, Any], Callable[[int], object]]
@@ -44,7 +44,7 @@ class Way:
 
 
 def _fit(model: Any, data: Any) -> Callable[[int], object]:
-    """Keras' own way, as most people write it."""
+    """Train with Keras' `fit`, as most people write it."""
     images, labels = data.train_images.astype(np.float32) / np.float32(255), data.train_labels
     return lambda _: model.fit(images, labels, batch_size=BATCH, verbose=0)
 
@@ -52,19 +52,14 @@ def _fit(model: Any, data: Any) -> Callable[[int], object]:
 def _ours(model: Any, data: Any, *, keras_adam: bool = False) -> Callable[[int], object]:
     from poolstudy.training.epochs import EpochRunner
 
-    epochs = EpochRunner(model, data, batch_size=BATCH, learning_rate=0.001, seed=1, whole=False)
     if keras_adam:
-        model.optimizer.build(model.trainable_variables)
-        epochs._adam = _KerasAdam(model)  # type: ignore[assignment]
-    return epochs.train
+        import keras
 
+        class KerasAdam(keras.optimizers.Adam):  # type: ignore[misc]  # keras has no types
+            """Subclass that poolstudy does not replace by its fused Adam."""
 
-class _KerasAdam:
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def apply(self, gradients: Any) -> None:
-        self._model.optimizer.apply(gradients, self._model.trainable_variables)
+        model.compile(KerasAdam(0.001), "sparse_categorical_crossentropy")
+    return EpochRunner(model, data, batch_size=BATCH, seed=1, whole=False).train
 
 
 def _keras_adam(model: Any, data: Any) -> Callable[[int], object]:
@@ -82,7 +77,7 @@ WAYS = [
 
 
 def _worker(way: Way, network: dict[str, Any], pipe: Connection) -> None:
-    """Builds the way, tells how long that took, then takes a turn whenever it is asked to."""
+    """Build the variant, send how long that took, then take a turn on each request."""
     import keras
 
     from poolstudy.data.loading import SearchData
@@ -118,7 +113,7 @@ def _noise(search_data: Any) -> Any:
 
 
 class Trainer:
-    """A way in a process of its own."""
+    """Variant in a process of its own."""
 
     def __init__(self, way: Way, network: dict[str, Any]) -> None:
         os.environ["TF_ENABLE_ONEDNN_OPTS"] = way.onednn
@@ -133,7 +128,7 @@ class Trainer:
         self.pipe.send(True)
 
     def end(self) -> tuple[float, float, str]:
-        """The turn's processor seconds, its wall seconds, and the digest of the weights after it."""
+        """Return the turn's processor seconds, its wall seconds, and the digest of the weights after it."""
         taken: tuple[float, float, str] = self.pipe.recv()
         return taken
 
@@ -143,7 +138,7 @@ class Trainer:
 
 
 def compare(network: dict[str, Any], rounds: int) -> list[tuple[Way, float, float]]:
-    """Each way with its median milliseconds a step, and the seconds that it takes to start."""
+    """Return each variant with its median milliseconds a step, and the seconds that it takes to start."""
     trainers = [(way, Trainer(way, network)) for way in WAYS]
     turns: dict[str, list[float]] = {way.name: [] for way in WAYS}
     for _ in range(rounds):
@@ -156,7 +151,7 @@ def compare(network: dict[str, Any], rounds: int) -> list[tuple[Way, float, floa
 
 
 def together(network: dict[str, Any], rounds: int) -> tuple[float, float, float, bool]:
-    """Two processes at once, and one alone: images a second of processor time, and of the clock; the same bits?"""
+    """Return images a second (one process alone; two at once, by processor and wall time) and if their bits agree."""
     pair = [Trainer(OURS, network) for _ in range(2)]
     cpu, wall, digests = [], [], set[tuple[int, str]]()
     alone = []
@@ -177,7 +172,7 @@ def together(network: dict[str, Any], rounds: int) -> tuple[float, float, float,
 
 
 def matrix_product(pipe: Connection, rounds: int) -> None:
-    """Sends the GFLOP/s of a float32 matrix product on one thread."""
+    """Send the GFLOP/s of a float32 matrix product on one thread."""
     import tensorflow as tf
 
     from poolstudy.execution.gpu import tensorflow
@@ -204,7 +199,7 @@ def ceiling(rounds: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=12, help="turns of each way")
+    parser.add_argument("--rounds", type=int, default=12, help="turns of each variant (%(default)s)")
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=list(NETWORKS))
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -215,7 +210,7 @@ def main() -> None:
             print(f"| {way.name} | {milliseconds:.2f} | {milliseconds / rows[0][1]:.2f} | {start:.1f} |", flush=True)
     one, two, clock, same = together(NETWORKS["max 2x2"], arguments.rounds)
     gflops = ceiling(arguments.rounds)
-    flops = step_flops(_network(NETWORKS["max 2x2"]), Sizes((28, 28, 1), 10, 100))
+    flops = step_flops(layers(_network(NETWORKS["max 2x2"]), (28, 28, 1), 10, 100))
     limit = gflops * 1e9 / flops
     print(f"\nA matrix product: {gflops:.0f} GFLOP/s a thread; an image: {flops / 1e6:.1f} MFLOP.")
     print(f"The ceiling: {limit:,.0f} images/s a thread.")

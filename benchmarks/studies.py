@@ -1,4 +1,4 @@
-"""A finished study as its two books have it: when each trial was asked for, trained and ended."""
+"""A finished study from the Optuna and MLflow databases: when each trial was asked for, trained and ended."""
 
 import itertools
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from poolstudy.search.attempts import late_runs, run_of
 from poolstudy.search.storage import storage_of
 from poolstudy.spec.records import EpochRecord, TrialSpec
 from poolstudy.tracking.queries import latest_study
-from poolstudy.tracking.run import StoredRun, search
-from poolstudy.tracking.store import opened
+from poolstudy.tracking.run import StoredRun
+from poolstudy.tracking.store import opened, search
 
 
 @dataclass(frozen=True)
 class Told:
-    """An attempt at a trial; times are seconds since 1970.
+    """Attempt at a trial; times are in seconds since 1970.
 
     Attributes:
-        asked, ended: Optuna's: before it was chosen, and after it had trained and was saved.
-        epochs: each with the time at which it was logged.
+        asked, ended: from Optuna: before it was sampled, and after it was trained and saved.
+        epochs: each with the time when it was logged.
     """
 
     spec: TrialSpec
@@ -41,13 +41,13 @@ class Told:
 
     @property
     def life(self) -> float:
-        """Seconds in which its place was not free."""
+        """Seconds in which it occupied its worker."""
         return self.ended - self.asked
 
 
 @dataclass(frozen=True)
 class Study:
-    """Attributes: `trials` in the order in which they were asked for; `pruner` by its name."""
+    """Study; `trials` in the order in which they were asked for, `pruner` by its name."""
 
     name: str
     pruner: str
@@ -55,7 +55,7 @@ class Study:
 
     @property
     def places(self) -> int:
-        """How many trials ran at once, at most."""
+        """Largest number of trials that ran at once."""
         steps = sorted(
             itertools.chain(((one.asked, 1) for one in self.trials), ((one.ended, -1) for one in self.trials))
         )
@@ -63,12 +63,12 @@ class Study:
 
     @property
     def seconds(self) -> float:
-        """From the first ask to the last end; a study that was stopped in between has its pause in it."""
+        """Seconds from the first ask to the last end, including any pause."""
         return max(one.ended for one in self.trials) - min(one.asked for one in self.trials)
 
 
 def read(root: Path, name: str) -> Study:
-    """A study of the project at `root`.
+    """Read a study of the project at `root`.
 
     Raises:
         StoreError: there is no such study.

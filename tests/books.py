@@ -103,7 +103,9 @@ def disagreements(root: Path, study: str = "tiny", uri: str = "") -> Iterator[st
     client = MlflowClient(uri or store(root))
     for key in sorted(attempts.keys() & tracked.keys()):
         trial, run = attempts[key], tracked[key]
-        spec = TrialSpec.model_validate({**json.loads(trial.user_attrs["ledger"]["spec"]), "data": noted["data"]})
+        stored = trial.user_attrs["ledger"]["spec"]  # a text: up to version 0.1
+        values = json.loads(stored) if isinstance(stored, str) else stored
+        spec = TrialSpec.model_validate({**values, "data": noted["data"]})
         run_id = late.get(trial.number) or trial.user_attrs.get("run_id")
         yield from (f"{run.info.run_name}: {what}" for what in _differ(client, trial, run, spec, run_id))
 

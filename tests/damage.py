@@ -1,4 +1,4 @@
-"""Ways to break a study for real: the databases' rows are edited, files deleted, as crashes and people do."""
+"""Real damage to a study, as by crashes and people: rows of the databases are edited, files deleted."""
 
 import contextlib
 import io
@@ -35,14 +35,14 @@ OF_THREE = [
 
 
 def study_of_three(root: Path, poolstudy: Command) -> Path:
-    """A project with a study of a complete, a pruned and a failed trial."""
+    """Run a study of a complete, a pruned and a failed trial in a new project."""
     said = poolstudy(make_project(root), "run", "tiny", *OF_THREE)
     assert [run.data.tags["poolstudy.state"] for run in runs(root)] == ["complete", "pruned", "failed"], said.stderr
     return root
 
 
 def copied(whole: Path, root: Path) -> Path:
-    """A copy of a project, where MLflow looks for files in the copy."""
+    """Copy a project, and let MLflow look for files in the copy."""
     utils._artifact_repos_cache.clear()  # MLflow remembers where a run's files are by its ID; copies have the same
     shutil.copytree(whole, root)
     artifacts = root / "mlruns" / "artifacts"
@@ -52,7 +52,7 @@ def copied(whole: Path, root: Path) -> Path:
 
 @contextlib.contextmanager
 def deleting(folder: Path) -> Iterator[None]:
-    """Deletes the folder again and again while the block lasts."""
+    """Delete the folder again and again while the block lasts."""
     enough = threading.Event()
 
     def delete() -> None:
@@ -69,7 +69,7 @@ def deleting(folder: Path) -> Iterator[None]:
 
 
 def edit(database: Path, statement: str, *values: object) -> None:
-    """Changes exactly one row, behind everybody's back."""
+    """Change exactly one row of a database."""
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         assert connection.execute(statement, values).rowcount == 1
 
@@ -89,13 +89,13 @@ def examined(root: Path, fix: bool = False) -> tuple[bool, str]:
 
 
 def content(root: Path) -> dict[str, bytes]:
-    """Everything in mlruns/ but the locks, which who mends must hold."""
+    """Return all files in mlruns/ but the locks, which a fix must hold."""
     files = (path for path in (root / "mlruns").rglob("*") if path.is_file() and path.parent.name != "locks")
     return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
 def run_is_open(root: Path, run: Run) -> None:
-    """As after kill -9 between Optuna's book and MLflow's, the folder gone."""
+    """Open the run, as after kill -9 between the updates of Optuna and MLflow; the attempt's folder is gone."""
     mlflow_edit(root, "UPDATE runs SET status = 'RUNNING', end_time = NULL WHERE run_uuid = ?", run.info.run_id)
     mlflow_edit(root, "DELETE FROM tags WHERE run_uuid = ? AND key = 'poolstudy.state'", run.info.run_id)
 
@@ -108,10 +108,6 @@ def wrong_state(root: Path, run: Run) -> None:
     MlflowClient(store(root)).set_tag(run.info.run_id, "poolstudy.state", "lost")
 
 
-def wrong_digest(root: Path, run: Run) -> None:
-    MlflowClient(store(root)).set_tag(run.info.run_id, "poolstudy.data_digest", "0" * 64)
-
-
 def run_is_deleted(root: Path, run: Run) -> None:
     MlflowClient(store(root)).delete_run(run.info.run_id)
 
@@ -120,38 +116,12 @@ def spec_is_gone(root: Path, run: Run) -> None:
     artifact(root, run, "spec.json").unlink()
 
 
-def spec_is_edited(root: Path, run: Run) -> None:
-    path = artifact(root, run, "spec.json")
-    path.write_text(path.read_text().replace('"dropout": 0.2', '"dropout": 0.3'))
-
-
 def spec_is_empty(root: Path, run: Run) -> None:
     artifact(root, run, "spec.json").write_text("")
 
 
-def epoch_is_missing(root: Path, run: Run) -> None:
-    statement = "DELETE FROM metrics WHERE run_uuid = ? AND key = 'val_loss' AND step = 2"
-    mlflow_edit(root, statement, run.info.run_id)
-
-
-def best_is_missing(root: Path, run: Run) -> None:
-    for table in ("metrics", "latest_metrics"):
-        mlflow_edit(root, f"DELETE FROM {table} WHERE run_uuid = ? AND key = 'best_val_loss'", run.info.run_id)
-
-
-def best_is_wrong(root: Path, run: Run) -> None:
-    for table in ("metrics", "latest_metrics"):
-        statement = f"UPDATE {table} SET value = 0.99 WHERE run_uuid = ? AND key = 'best_val_accuracy'"
-        mlflow_edit(root, statement, run.info.run_id)
-
-
-def epoch_is_doubled(root: Path, run: Run) -> None:
-    """As by a delivery that was made twice."""
-    MlflowClient(store(root)).log_metric(run.info.run_id, "loss", 1.5, step=1)
-
-
 def second_run(root: Path, run: Run) -> None:
-    """As after kill -9 between making a run and noting it in Optuna's book."""
+    """Create a second run, as after kill -9 between creating a run and noting it in Optuna's database."""
     client = MlflowClient(store(root))
     client.create_run(run.info.experiment_id, tags=run.data.tags | {"poolstudy.state": "lost"}, run_name="trial-0001")
 
@@ -163,16 +133,16 @@ def run_of_no_attempt(root: Path, run: Run) -> None:
 
 
 def folder_is_left(root: Path, run: Run) -> None:
-    """As after kill -9 between closing the run and removing its folder."""
+    """Leave the folder of an attempt, as after kill -9 between closing the run and removing its folder."""
     (root / "mlruns" / "staging" / "tiny" / str(run.info.run_name) / "files").mkdir(parents=True)
 
 
 def open_attempt(root: Path, run: Run) -> None:
-    """As after kill -9 while it trained: open in both books."""
+    """Open the attempt in both databases, as after kill -9 while it trained."""
     run_is_open(root, run)
-    reached = {"best_epoch", "best_val_loss", "best_val_accuracy"}
-    for name in reached | {"parameter_count", "train_seconds", "images_per_second"}:
-        if name in run.data.metrics:  # what is logged at the end; a trial that failed has none of it
+    at_end = "best_epoch best_val_loss best_val_accuracy parameter_count train_seconds images_per_second"
+    for name in at_end.split():
+        if name in run.data.metrics:  # a trial that failed has none of them
             for table in ("metrics", "latest_metrics"):
                 mlflow_edit(root, f"DELETE FROM {table} WHERE run_uuid = ? AND key = ?", run.info.run_id, name)
     (number,) = [trial.number for trial in trials(root) if trial.user_attrs.get("run_id") == run.info.run_id]
@@ -185,7 +155,7 @@ def open_attempt(root: Path, run: Run) -> None:
 
 
 def run_is_noted_late(root: Path, run: Run, instead: str | None = None) -> None:
-    """As of an attempt that ended while the server was away: its run stands at the study, at its trial `instead`."""
+    """Note the run at the study, as if the server was away when its attempt ended, and `instead` at the trial."""
     (trial,) = [trial for trial in trials(root) if trial.user_attrs.get("run_id") == run.info.run_id]
     where, noted = "WHERE key = 'run_id' AND value_json = ?", f'"{run.info.run_id}"'
     if instead is None:
@@ -193,16 +163,6 @@ def run_is_noted_late(root: Path, run: Run, instead: str | None = None) -> None:
     else:
         optuna_edit(root, f"UPDATE trial_user_attributes SET value_json = ? {where}", f'"{instead}"', noted)
     optuna_study(root).set_user_attr(f"run_id of trial {trial.number}", run.info.run_id)
-
-
-def weights_are_changed(root: Path, run: Run) -> None:
-    path = artifact(root, run, "model.keras")
-    shutil.copy(artifact(root, runs(root)[PRUNED], "model.keras"), path)
-
-
-def untrained_are_cut(root: Path, run: Run) -> None:
-    path = artifact(root, run, "untrained.npz")
-    path.write_bytes(path.read_bytes()[:-100])
 
 
 def model_is_empty(root: Path, run: Run) -> None:
@@ -215,15 +175,6 @@ def picture_is_gone(root: Path, run: Run) -> None:
 
 def keyed_image_is_half(root: Path, run: Run) -> None:
     next(artifact(root, run, "images").glob("kernels~conv_1*.webp")).unlink()
-
-
-def history_is_edited(root: Path, run: Run) -> None:
-    path = artifact(root, run, "history.csv")
-    path.write_text(path.read_text().replace("\n2,", "\n2,1"))
-
-
-def param_is_edited(root: Path, run: Run) -> None:
-    mlflow_edit(root, "UPDATE params SET value = '7' WHERE run_uuid = ? AND key = 'dropout'", run.info.run_id)
 
 
 def optuna_says_otherwise(root: Path, run: Run) -> None:

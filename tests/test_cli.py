@@ -11,25 +11,26 @@ import pytest
 from conftest import REPOSITORY, Command, make_spec
 from rich.console import Console
 
-from poolstudy.cli import _parsed, _print_outcome, _say, main
+from poolstudy.cli import _parsed, _print_outcome, main
 from poolstudy.spec.load import load_config
 from poolstudy.spec.records import CountedTrial
 from poolstudy.study.run_study import StudyOutcome, _best_run
+from poolstudy.terminal.console import stdout_console
 
 ONE, TWO = "1" * 32, "2" * 32
 HEAVY = ("tensorflow", "keras", "mlflow", "optuna", "pydantic", "hydra", "numpy", "rich")
 
 
-def test_help_needs_nothing_heavy() -> None:
+def test_help_imports_no_heavy_library() -> None:
     script = (
         "import sys; from poolstudy.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert said.stdout.splitlines()[-1] == "[]"
-    assert "run a study, or go on with one" in said.stdout
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "run a study, or continue one" in done.stdout
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["run"], ["ui", "--port", "many"], ["ui", "--port", "70000"]])
@@ -45,9 +46,9 @@ def test_a_bad_override_ends_with_one_line_and_code_2(
 ) -> None:
     monkeypatch.chdir(REPOSITORY)
     assert main(["run", "pooling", "study.trials=0"]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err == (
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (
         "poolstudy: study.trials: 0; expected greater than or equal to 1; "
         "change it in the experiment or on the command line\n"
     )
@@ -55,21 +56,21 @@ def test_a_bad_override_ends_with_one_line_and_code_2(
 
 @pytest.mark.slow
 def test_ascii_is_enough_for_a_study(project: Path, poolstudy: Command) -> None:
-    said = poolstudy(project, "run", "tiny", "study.trials=1", PYTHONIOENCODING="ascii")
-    assert (said.returncode, said.stderr) == (0, "")
-    assert re.search(r"\ntrial-0001  starts  (average|max) 2x2 \? [23]-[23] filters \? dropout", said.stdout)
+    done = poolstudy(project, "run", "tiny", "study.trials=1", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"\ntrial-0001  starts  (average|max) 2x2 \? [23]-[23] filters \? dropout", done.stdout)
 
 
-def test_what_is_to_be_copied_is_printed_whole_in_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_to_copy_are_printed_unwrapped_in_any_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     monkeypatch.setenv("COLUMNS", "10")
-    _say("mlruns/é-2-runs.html", "[bold] and :smile: and more")
+    stdout_console().print("mlruns/é-2-runs.html", "[bold] and :smile: and more", sep="\n", soft_wrap=True)
     assert raw.getvalue() == b"mlruns/?-2-runs.html\n[bold] and :smile: and more\n"
 
 
 @pytest.mark.parametrize(
-    ("ended", "best", "said"),
+    ("ended", "best", "line"),
     [
         ([("complete", 0.75, ONE), ("complete", 0.5, TWO)], ONE, f"Best run: {ONE}"),
         ([("complete", 0.75, ""), ("complete", 0.5, TWO)], TWO, f"Best run: {TWO}"),
@@ -77,8 +78,8 @@ def test_what_is_to_be_copied_is_printed_whole_in_any_encoding(monkeypatch: pyte
         ([], "", "No best run: no complete trial has a run."),
     ],
 )
-def test_the_best_run_is_a_complete_trials(
-    ended: list[tuple[Literal["complete", "pruned"], float, str]], best: str, said: str, project: Path
+def test_the_best_run_belongs_to_a_complete_trial(
+    ended: list[tuple[Literal["complete", "pruned"], float, str]], best: str, line: str, project: Path
 ) -> None:
     network = make_spec().hyperparameters
     trials = [
@@ -91,7 +92,7 @@ def test_the_best_run_is_a_complete_trials(
     assert outcome.best_run == best
     file = io.StringIO()
     _print_outcome(Console(file=file, width=80), load_config("tiny", [], project), outcome)
-    assert said in file.getvalue().splitlines()
+    assert line in file.getvalue().splitlines()
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
@@ -109,10 +110,10 @@ def test_the_best_run_is_a_complete_trials(
         (["doctor", "ARGS=--fix"], "doctor --fix"),
     ],
 )
-def test_a_word_of_the_makefile_is_a_command_of_the_program(words: list[str], command: str) -> None:
-    alone = {"PATH": os.environ["PATH"]}  # without what a `make test` around it would pass on
-    said = subprocess.run(["make", "-n", *words], cwd=REPOSITORY, env=alone, capture_output=True, text=True, check=True)
-    assert said.stdout.splitlines()[-1].split() == [".venv/bin/poolstudy", *command.split()]
+def test_a_target_of_the_makefile_runs_a_command(words: list[str], command: str) -> None:
+    alone = {"PATH": os.environ["PATH"]}  # without the variables of an outer `make test`
+    done = subprocess.run(["make", "-n", *words], cwd=REPOSITORY, env=alone, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].split() == [".venv/bin/poolstudy", *command.split()]
 
 
 STRANGE = [
@@ -149,18 +150,18 @@ def test_an_option_may_stand_anywhere_among_the_overrides(arguments: list[str]) 
 
 
 @pytest.mark.parametrize("command", ["show", "reproduce", "freeze", "run", "ui"])
-def test_whatever_is_named_is_answered_in_one_line_and_nothing_is_written(
+def test_a_wrong_name_is_refused_in_one_line_and_nothing_is_written(
     command: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ending = {"run": ".yaml", "reproduce": ".json"}.get(command)
     for text in [*STRANGE, *(f"{text}{ending}" for text in STRANGE if ending)]:
-        # A run's ID is looked at before the store is; which studies there are only the store knows.
+        # A run's ID is checked before the store is opened; a study's name needs the store.
         assert main([command, text]) == (3 if command == "ui" else 2), text
-        said = capsys.readouterr()
-        assert said.out == ""
-        assert said.err.startswith("poolstudy: ")
-        assert said.err[:-1].isprintable()
-        assert len(said.err) < 3000
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith("poolstudy: ")
+        assert printed.err[:-1].isprintable()
+        assert len(printed.err) < 3000
     assert list(project.glob("mlruns/*")) == []
 
 
@@ -186,8 +187,8 @@ def test_options_are_checked_before_anything_else(
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
-    said = capsys.readouterr().err.splitlines()
-    assert said[-1].startswith("poolstudy")
-    assert said[-1].isprintable()
-    assert len(said[-1]) < 1200
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert last_line.startswith("poolstudy")
+    assert last_line.isprintable()
+    assert len(last_line) < 1200
     assert list(project.glob("mlruns/*")) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, Command
 
-from poolstudy.reproduce.verdict import RunRecord
+from poolstudy.reproduce.record import RunRecord
 from poolstudy.spec.load import load_config
 
 EXPERIMENTS = sorted(path.parent.name for path in (REPOSITORY / "experiments").glob("*/experiment.yaml"))

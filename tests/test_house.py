@@ -1,6 +1,8 @@
 """Imports go down only: the plan of the house, held."""
 
 import ast
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,64 @@ def test_imports_go_down_only(room: str, path: Path) -> None:
 )
 def test_a_breach_is_seen(room: str, source: str) -> None:
     assert len(breaches(room, imports(ast.parse(source)))) == 1
+
+
+# Size
+
+
+def sources() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def test_a_newcomer_sees_few_doors() -> None:
+    assert len([path for path in PACKAGE.iterdir() if path.name != "__pycache__"]) <= 20
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    assert [node.name for node in functions if (node.end_lineno or 0) - node.lineno >= 50] == []
+
+
+# Words
+
+
+def definitions(tree: ast.Module) -> Iterator[str]:
+    """Yield the public names that a module defines at its top level."""
+    for node in tree.body:
+        names = []
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+        yield from (name for name in names if not name.startswith("_"))
+
+
+def test_no_public_name_of_the_package_means_two_things() -> None:
+    defined = Counter(name for path in sources() for name in set(definitions(ast.parse(path.read_text()))))
+    assert [name for name, times in defined.items() if times > 1] == []
+
+
+NO_VERBS = """
+a an all any another as at both by each every few for from half how in it its just many more most no nothing of on one
+only other some such that the their these they this those to two what when where whether which who whose why with
+"""
+
+
+def test_a_functions_docstring_starts_with_a_verb() -> None:
+    """As far as a list of words can tell; ruff's D401 holds that the verb is in the imperative mood."""
+    wrong = []
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            is_property = any(
+                getattr(one, "id", getattr(one, "attr", "")).endswith("property") for one in node.decorator_list
+            )
+            first = (ast.get_docstring(node) or "Do").split()[0].lower().strip(":,`")
+            if not is_property and first in NO_VERBS.split():
+                wrong.append(f"{path.relative_to(PACKAGE)}: {node.name}")
+    assert wrong == []

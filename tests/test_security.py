@@ -22,9 +22,13 @@ from poolstudy.errors import ConfigurationError, DataError, StoreError, without_
 from poolstudy.network.weights import saved_weights
 from poolstudy.reports.run import show_run
 from poolstudy.reports.runs.reading import _arrays
-from poolstudy.reproduce.reproduction import Reproduction, print_outcome, reproduce
-from poolstudy.reproduce.verdict import RunRecord, TrialOutcome, differences, judge, not_deterministic
+from poolstudy.reproduce.printing import print_outcome
+from poolstudy.reproduce.record import RunRecord, TrialOutcome
+from poolstudy.reproduce.reproduction import reproduce
+from poolstudy.reproduce.verdict import Reproduction, differences, judge, not_deterministic
+from poolstudy.spec.layers import Layer
 from poolstudy.spec.load import load_config
+from poolstudy.spec.records import digest_of
 from poolstudy.tracking import Tracker, find_run, reading_mlflow
 from poolstudy.tracking.server import _settings
 
@@ -284,17 +288,28 @@ def test_arrays_with_objects_are_refused(tmp_path: Path) -> None:
     assert pwned.exists()
 
 
+ONE_LAYER = (Layer("dense_1", "dense", (2,), {"kernel": (1, 2), "bias": (2,)}),)
+
+
 def test_a_model_file_that_is_none_is_told(tmp_path: Path) -> None:
     file = tmp_path / "model.keras"
     for content in (b"", b"no zip", b"PK\x05\x06" + bytes(18)):
         file.write_bytes(content)
         with pytest.raises(ValueError, match=r"BadZipFile|KeyError"):
-            saved_weights(file)
+            saved_weights(file, ONE_LAYER)
     with zipfile.ZipFile(file, "w") as packed:
         packed.writestr("config.json", '{"config": {"layers": [{"config": {"name": "../x"}}]}}')
         packed.writestr("model.weights.h5", b"no HDF5")
     with pytest.raises(ValueError, match="OSError"):
-        saved_weights(file)
+        saved_weights(file, ONE_LAYER)
+
+
+def test_the_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    import keras
+
+    keras.Sequential([keras.Input((1,)), keras.layers.Dense(3, name="dense_1")]).save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match=r"dense_1/kernel has the shape \(1, 3\), not \(1, 2\)"):
+        saved_weights(tmp_path / "model.keras", ONE_LAYER)
 
 
 @pytest.mark.slow
@@ -305,7 +320,7 @@ def test_a_model_that_would_run_code_is_read_and_nothing_of_it_runs(tmp_path: Pa
     touching = keras.layers.Lambda(lambda x, file=str(pwned): [__import__("pathlib").Path(file).touch(), x][1])
     keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, name="dense_1"), touching]).save(file)
     pwned.unlink()  # which it made when it was built
-    assert saved_weights(file).keys() == {"dense_1/kernel", "dense_1/bias"}
+    assert saved_weights(file, ONE_LAYER).keys() == {"dense_1/kernel", "dense_1/bias"}
     with pytest.raises(ValueError, match="safe_mode"):
         keras.models.load_model(file, compile=False, safe_mode=True)
     assert not pwned.exists()
@@ -338,9 +353,9 @@ def test_a_frozen_claim_of_a_stranger_sends_nothing_to_the_terminal(project: Pat
     assert "\x1b" not in said
 
 
-def test_a_frozen_claim_of_a_stranger_names_no_path(project: Path) -> None:
-    frozen = project / "best.json"
-    frozen.write_text('{"run_id": "../../x", "name": "x"}')
+def test_someone_elses_frozen_record_names_no_path(project: Path) -> None:
+    frozen, content = project / "best.json", {"run_id": "../../x", "name": "x"}
+    frozen.write_text(json.dumps({"sha256": digest_of(content), **content}))
     with pytest.raises(Exception, match="run_id"):
         reproduce(str(frozen), project, Console(file=io.StringIO()))
     assert list(project.glob("mlruns/*")) == []

@@ -37,8 +37,10 @@ def _short(place: int) -> dict[str, object]:
 
 
 def results(folder: Path) -> list[TrialDone]:
-    from poolstudy.tracking.run import search  # seconds to import
-    from poolstudy.tracking.store import opened
+    from poolstudy.tracking.store import (
+        opened,
+        search,  # seconds to import
+    )
 
     client = opened(f"sqlite:///{(folder / 'mlruns' / 'mlflow.db').resolve()}")
     experiment = client.get_experiment_by_name("bench")

@@ -7,10 +7,10 @@ from poolstudy.system import gc_tuning
 
 
 def program() -> int:
-    """The command line, as a process of its own; its exit code."""
+    """Run the command line and return its exit code."""
     gc_tuning.loading()
     code = main()
-    gc_tuning.loaded()  # Python ends without a last look
+    gc_tuning.loaded()  # no garbage collection at exit
     return code
 
 

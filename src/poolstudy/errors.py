@@ -1,22 +1,22 @@
-"""The errors a user can meet, and the exit code each one ends the program with.
+"""Errors that end the program, and their exit codes.
 
 PoolstudyError
-├── StudyStopped           1   the study ended short of what was asked
-├── ConfigurationError     2   what was asked cannot be done
-│   └── StudyMismatch      2   the study exists, and was asked for differently
-├── ClaimBroken            1   what a run says of itself does not fit together: it was changed since
-├── RunNotFound            2   no run, or more than one, is what was asked for
-└── SurroundingsError      3   the machine lacks something
+├── StudyStopped           1   the study ended before all its trials were done
+├── RecordTampered         1   a run was changed after it ended
+├── ConfigurationError     2   the configuration is not valid
+│   └── StudyMismatch      2   the study exists with other settings
+├── RunNotFound            2   no run, or more than one, fits the request
+└── MachineError           3   something on the machine is missing
     ├── DataError          3   images missing, damaged or inconsistent
-    ├── StoreError         3   a database or folder that cannot be used
-    ├── DeviceError        3   no usable GPU where one is required
+    ├── StoreError         3   a database or folder cannot be used
+    ├── DeviceError        3   no usable GPU, but one is required
     ├── ProgramMissing     3   an external program (Graphviz' dot)
     ├── StudyBusy          3   another process works on this study
     └── TrialLost          3   the process that trained a reproduction died
 
-A study that was interrupted ends with 128 + the signal's number: 130 after Ctrl-C, 143 after SIGTERM.
+An interrupted study ends with 128 + the signal's number: 130 after Ctrl-C, 143 after SIGTERM.
 
-TrialFailed stands apart: it ends one trial, never the program.
+TrialFailed ends one trial, never the program.
 """
 
 import re
@@ -25,43 +25,37 @@ _LONGEST = 1000  # characters of each part of an error
 
 
 def one_line(error: object, limit: int = 200) -> str:
-    """An error's text without its line breaks, cut to so many characters."""
+    """Return an error's text without its line breaks, cut to `limit` characters."""
     return " ".join(str(error).split())[:limit]
 
 
 def cause(error: BaseException, limit: int = 200) -> str:
-    """What lies at the bottom of an error, in one line: libraries wrap "disk is full" three times and in SQL."""
+    """Return the first error of a chain in one line: libraries wrap "disk is full" three times and in SQL."""
     while below := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = below
     return one_line(error, limit) or type(error).__name__
 
 
 _NAME_AND_PASSWORD = re.compile(
-    r"(?<!http)(?<!https)://[^/\s:[]*:\S*@"  # of a database: as SQLAlchemy reads it, the password may hold "/"
+    r"(?<!http)(?<!https)://[^/\s:[]*:\S*@"  # of a database: SQLAlchemy allows "/" in the password
     r"|://[^/\s]*@"  # of anything else: before the first "/"
-    r"|://[^/\s:[]*:(?!\d*/)\S*@"  # a password with "/" where none may be; digits and a "/" are a port
+    r"|://[^/\s:[]*:(?!\d*/)\S*@"  # a password with a "/" that should be escaped; digits and "/" are a port
 )
 
 
 def without_password(uri: str) -> str:
-    """An address without the name and password that it may hold, to be shown or kept."""
+    """Return an address without its user name and password."""
     return _NAME_AND_PASSWORD.sub("://", uri)
 
 
 def printable(text: str, limit: int = 10_000) -> str:
-    """Text that may be anybody's as one line that does nothing to a terminal, cut to so many characters."""
-    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text[:limit])
+    """Escape what is not printable in a text, so that a terminal shows it in one line; cut it to `limit` characters."""
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:limit])
     return shown if len(text) <= limit else f"{shown}…"
 
 
 class PoolstudyError(Exception):
-    """One line for the user: what was found, what was expected, what to do. No address in it keeps its password.
-
-    Args:
-        found: what came.
-        expected: what would have been right.
-        remedy: what to do now.
-    """
+    """Error in one line for the user: "found; expected …; remedy". Passwords in addresses are removed."""
 
     exit_code = 3
 
@@ -120,4 +114,4 @@ class TrialLost(MachineError):
 
 
 class TrialFailed(Exception):
-    """This configuration cannot be trained (its loss is NaN, memory is short, …)."""
+    """Configuration that cannot be trained: its loss is NaN, memory is short, …"""

@@ -1,4 +1,4 @@
-"""A real study of a complete, a pruned and a failed trial, broken for real: what the doctor says and mends."""
+"""A real study of a complete, a pruned and a failed trial, with real damage: what the doctor says and fixes."""
 
 import contextlib
 import io
@@ -12,31 +12,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from books import check_agreement, runs, store, trials
-from conftest import (
-    Command,
-    clean_environment,
-    kill_at,
-    make_identity,
-    make_result,
-    make_spec,
-    open_trial,
-)
+from books import artifact, check_agreement, runs, store, trials
+from conftest import Command, clean_environment, kill_at, make_identity, make_result, make_spec, open_trial
 from damage import (
     FAILED,
     GOOD,
     OF_THREE,
-    best_is_missing,
-    best_is_wrong,
     config_is_gone,
     content,
     copied,
-    epoch_is_doubled,
-    epoch_is_missing,
     examined,
     finished_run_twice,
     folder_is_left,
-    history_is_edited,
     keyed_image_is_half,
     mlflow_edit,
     model_is_empty,
@@ -44,7 +31,6 @@ from damage import (
     optuna_edit,
     optuna_is_gone,
     optuna_says_otherwise,
-    param_is_edited,
     picture_is_gone,
     run_is_deleted,
     run_is_gone,
@@ -52,13 +38,9 @@ from damage import (
     run_of_no_attempt,
     second_run,
     slot_ended_twice,
-    spec_is_edited,
     spec_is_empty,
     spec_is_gone,
     study_of_three,
-    untrained_are_cut,
-    weights_are_changed,
-    wrong_digest,
     wrong_state,
     wrong_status,
 )
@@ -67,7 +49,7 @@ from mlflow.entities import Run
 from rich.console import Console
 from test_faults import Server
 
-from poolstudy.checks.doctor import _Doctor
+from poolstudy.checks.doctor.doctor import _Doctor
 from poolstudy.checks.doctor.issue import Fix, Issue, wrong
 from poolstudy.checks.doctor.study_state import Project
 from poolstudy.search import Search
@@ -76,7 +58,7 @@ from poolstudy.spec.load import load_config
 from poolstudy.system.locks import study_lock
 from poolstudy.tracking import Tracker, every_run
 
-pytestmark = pytest.mark.slow  # the same is asked of a whole study in test_study.py, and mended all at once
+pytestmark = pytest.mark.slow  # test_run_study.py checks and fixes a whole study
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +68,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, poolstudy: Command) -> Path:
 
 @pytest.fixture
 def study(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A whole copy of it, where MLflow looks for files in the copy."""
+    """Copy the whole study, and let MLflow look for files in the copy."""
     for name in ("POOLSTUDY_DATA", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     return copied(whole, tmp_path / "copy")
@@ -99,29 +81,33 @@ def test_nothing_is_wrong_with_a_whole_study_and_nothing_is_written(study: Path)
     assert content(study) == before
 
 
+def test_a_run_of_an_older_version_is_not_called_wrong(study: Path) -> None:
+    good, (own,) = runs(study)[GOOD], runs(study, kind="study")
+    for run, name in ((good, "spec.json"), (own, "config.json")):
+        artifact(study, run, name).write_text("{}")
+    mlflow_edit(study, "DELETE FROM params WHERE run_uuid = ? AND key = 'dropout'", good.info.run_id)
+    assert examined(study) == (True, "1 study: nothing disagrees\n")
+
+
 def test_a_project_without_a_study_is_healthy(project: Path) -> None:
     assert examined(project) == (True, "No study has been run here.\n")
     assert list(project.glob("mlruns/*")) == []
 
 
-# Things that can be mended
+# What can be fixed
 
 
 @pytest.mark.parametrize(
     ("breaks", "found", "fix"),
     [
-        (run_is_open, "trial-0001 is complete in Optuna; run ID is RUNNING", "settles what is left open"),
+        (run_is_open, "trial-0001 is complete in Optuna; run ID is RUNNING", "ends what is left open"),
         (wrong_status, "run ID is FAILED, complete", "gives run ID the state complete"),
         (wrong_state, "run ID is FINISHED, lost", "gives run ID the state complete"),
-        (wrong_digest, "poolstudy.data_digest of run ID not as its spec says", "corrects 1 tag of run ID"),
-        (run_is_deleted, "its run ID was deleted in MLflow", "takes run ID back out of MLflow's bin"),
+        (run_is_deleted, "its run ID was deleted in MLflow", "restores run ID in MLflow"),
         (spec_is_gone, "run ID has no spec.json", "writes spec.json of run ID anew"),
         (spec_is_empty, "run ID has no spec.json, or an empty one", "writes spec.json of run ID anew"),
-        (spec_is_edited, "spec.json of run ID has digest", "writes spec.json of run ID anew"),
-        (epoch_is_missing, "run ID has no val_loss of epoch 2, which", "logs val_loss of epoch 2 of run ID"),
-        (best_is_missing, "run ID has no best_val_loss, which", "logs best_val_loss of run ID"),
-        (second_run, "(trial-0001, lost) is a second run of trial-0001", "into MLflow's bin"),
-        (run_of_no_attempt, "(trial-0009, running) is no attempt that Optuna knows", "into MLflow's bin"),
+        (second_run, "(trial-0001, lost) is a second run of trial-0001", "marks run"),
+        (run_of_no_attempt, "(trial-0009, running) is no attempt that Optuna knows", "marks run"),
         (
             folder_is_left,
             "staging/tiny/trial-0001 was left by an attempt whose run is closed",
@@ -129,7 +115,7 @@ def test_a_project_without_a_study_is_healthy(project: Path) -> None:
         ),
     ],
 )
-def test_what_can_be_mended_is_named_and_mended(
+def test_what_can_be_fixed_is_named_and_fixed(
     study: Path, breaks: Callable[[Path, Run], None], found: str, fix: str
 ) -> None:
     good = runs(study)[GOOD]
@@ -144,24 +130,21 @@ def test_what_can_be_mended_is_named_and_mended(
     assert content(study) == damaged
     healthy, said = examined(study, fix=True)
     assert healthy, said
-    before, after = said.index("Now doctor --fix"), said.index("✓ mended")
+    before, after = said.index("Now doctor --fix"), said.index("✓ fixed")
     assert before < after
     assert examined(study) == (True, "1 study: nothing disagrees\n")
     check_agreement(study)
-    mended = content(study)
+    fixed = content(study)
     assert examined(study, fix=True)[0]
-    assert content(study) == mended
+    assert content(study) == fixed
 
 
-def test_an_attempt_that_is_left_open_is_closed_in_both_books(study: Path) -> None:
+def test_an_attempt_that_is_left_open_is_closed_in_both_databases(study: Path) -> None:
     run = runs(study)[FAILED]
     open_attempt(study, run)
     healthy, said = examined(study)
     assert not healthy
-    assert (
-        "trial-0003 is RUNNING in Optuna, and no process works on the study; doctor --fix settles what is left open"
-        in said
-    )
+    assert "trial-0003 is RUNNING in Optuna, and no process works on the study; doctor --fix ends what is" in said
     healthy, said = examined(study, fix=True)
     assert healthy, said
     assert runs(study)[FAILED].data.tags["poolstudy.state"] == "interrupted"
@@ -185,7 +168,7 @@ def test_an_attempt_that_never_had_a_run_gets_one(study: Path) -> None:
     check_agreement(study)
 
 
-def test_what_waits_to_be_delivered_is_noted_and_left_to_the_next_start(study: Path) -> None:
+def test_what_is_still_to_be_uploaded_is_noted_and_left_to_the_next_start(study: Path) -> None:
     run = runs(study)[FAILED]
     open_attempt(study, run)
     folder = study / "mlruns" / "staging" / "tiny" / "trial-0003"
@@ -195,7 +178,7 @@ def test_what_waits_to_be_delivered_is_noted_and_left_to_the_next_start(study: P
     for fix in (False, True):
         healthy, said = examined(study, fix=fix)
         assert healthy
-        assert "what it left is delivered by: poolstudy run tiny" in said
+        assert "to upload what it left: poolstudy run tiny" in said
         assert "Now doctor --fix" not in said
     assert content(study) == before
 
@@ -236,22 +219,21 @@ def test_a_project_that_was_moved_finds_its_files_again(study: Path, tmp_path: P
     study.rename(new)
     healthy, said = examined(new)
     assert not healthy
-    assert (
-        f"its files lie in {new}/mlruns/artifacts/tiny; MLflow looks for them in {study}/mlruns/artifacts/tiny" in said
-    )
+    old = study / "mlruns" / "artifacts" / "tiny"
+    assert f"its files are in {new}/mlruns/artifacts/tiny; MLflow looks for them in {old}" in said
     kept = (new / "mlruns" / "mlflow.db").read_bytes()
     healthy, said = examined(new, fix=True)
     assert healthy, said
     (backup,) = (new / "mlruns").glob("mlflow-before-doctor-*.db")
     with contextlib.closing(sqlite3.connect(backup)) as copy:
         (location,) = copy.execute("SELECT artifact_location FROM experiments WHERE name = 'tiny'").fetchone()
-    assert location == (study / "mlruns" / "artifacts" / "tiny").as_uri()
+    assert location == old.as_uri()
     assert len(kept) == backup.stat().st_size
     assert MlflowClient(store(new)).list_artifacts(runs(new)[GOOD].info.run_id)
     assert examined(new) == (True, "1 study: nothing disagrees\n")
 
 
-def test_a_project_that_was_copied_runs_nothing_until_it_is_mended(
+def test_a_project_that_was_copied_runs_nothing_until_it_is_fixed(
     whole: Path, tmp_path: Path, poolstudy: Command
 ) -> None:
     new, good, other = tmp_path / "copy", *(run.info.run_id for run in runs(whole)[GOOD : GOOD + 2])
@@ -296,7 +278,7 @@ def test_a_damaged_database_is_named_and_left_as_it_is(study: Path, name: str) -
     assert database.read_bytes() == damaged
 
 
-def test_parts_of_files_that_nobody_writes_any_more_are_removed(study: Path) -> None:
+def test_parts_of_files_that_no_process_writes_are_removed(study: Path) -> None:
     with subprocess.Popen(["true"]) as ended:
         ended.wait()
     dead = study / "mlruns" / f".mlflow-{ended.pid}.db"
@@ -316,41 +298,41 @@ def test_cached_images_that_were_changed_are_written_anew(study: Path) -> None:
     images = bytearray((cache / "train_images.npy").read_bytes())
     images[-1] ^= 1
     (cache / "train_images.npy").write_bytes(images)
-    assert f"cache/{cache.name}: train_images not as their digests say" in examined(study)[1]
+    assert f"cache/{cache.name}: digest mismatch of train_images" in examined(study)[1]
     assert examined(study, fix=True)[0]
     assert not cache.exists()
 
 
-# Mending itself
+# The loop of fixes
 
 
-def treated(project: Path, look: Callable[[], Iterator[Issue]]) -> int:
-    """How many disagreements remain after mending."""
-    ward = Project(project, store(project), project / "mlruns" / "artifacts")
-    doctor = _Doctor(ward, Console(file=io.StringIO()), fix=True)
-    doctor.check_and_fix(look)
+def remaining(root: Path, check: Callable[[], Iterator[Issue]]) -> int:
+    """Return how many disagreements remain after the fixes."""
+    project = Project(root, store(root), root / "mlruns" / "artifacts")
+    doctor = _Doctor(project, Console(file=io.StringIO()), fix=True)
+    doctor.check_and_fix(check)
     return doctor.remaining
 
 
-def test_what_cannot_be_mended_is_tried_once(project: Path) -> None:
+def test_a_fix_that_fails_is_tried_once(project: Path) -> None:
     tries: list[str] = []
 
     def fail() -> None:
         tries.append("once")
         raise sqlite3.OperationalError("database is locked")
 
-    assert treated(project, lambda: iter([wrong("study", "it is held", Fix("mends it", fail))])) == 1
+    assert remaining(project, lambda: iter([wrong("study", "it is held", Fix("fixes it", fail))])) == 1
     assert tries == ["once"]
 
 
-def test_what_is_mended_in_the_last_round_does_not_remain(project: Path) -> None:
+def test_what_is_fixed_in_the_last_round_does_not_remain(project: Path) -> None:
     left = ["first", "second", "third", "last"]
 
-    def look() -> Iterator[Issue]:
-        if left:  # each shows the next
-            yield wrong("study", f"the {left[0]} is amiss", Fix(f"mends the {left[0]}", lambda: left.pop(0)))
+    def check() -> Iterator[Issue]:
+        if left:  # each uncovers the next
+            yield wrong("study", f"the {left[0]} is wrong", Fix(f"fixes the {left[0]}", lambda: left.pop(0)))
 
-    assert treated(project, look) == 0
+    assert remaining(project, check) == 0
 
 
 # A store that other projects use too
@@ -377,7 +359,7 @@ def test_what_others_keep_on_the_same_server_is_left_alone(
         assert "\n2 disagreements\n" in said
         healthy, said = examined(project, fix=True)
         assert healthy, said
-        assert said.count("✓ mended") == 2
+        assert said.count("✓ fixed") == 2
         assert [run.status for run in every_run(server.uri, "theirs")] == ["RUNNING", "RUNNING"]
         states = {run.run_id: run.standing for run in every_run(server.uri, "tiny")}
         assert [states.pop(one) for one in ours] == ["interrupted", "interrupted"]
@@ -386,7 +368,7 @@ def test_what_others_keep_on_the_same_server_is_left_alone(
 
 
 def killed(project: Path, config: StudyConfig, root: Path, *, notes: bool = True) -> tuple[str, str]:
-    """A study that was killed at its first trial: its own run, and the trial's."""
+    """Leave a study as if killed at its first trial; return its own run, and the trial's."""
     search = Search(project / "mlruns" / "optuna.db", config, make_identity())
     tracker = Tracker(config.tracking.uri, "artifacts", "tiny", root)
     tracker.study_uid = search.study_uid
@@ -398,7 +380,7 @@ def killed(project: Path, config: StudyConfig, root: Path, *, notes: bool = True
     return own, run_id
 
 
-def test_what_others_run_of_the_same_study_is_told_apart(
+def test_what_others_run_of_the_same_study_is_left_alone(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = f"sqlite:///{tmp_path}/shared/mlflow.db"
@@ -408,37 +390,31 @@ def test_what_others_run_of_the_same_study_is_told_apart(
     theirs, ours = killed(colleague, config, tmp_path), killed(project, config, tmp_path, notes=False)
     healthy, said = examined(project, fix=True)
     assert healthy, said
-    assert "2 runs of other projects, as far as can be told: left alone" in said
+    assert "2 runs that other projects seem to own: left alone" in said
     states = {run.run_id: run.standing for run in every_run(shared)}
     assert [states.pop(one) for one in theirs] == ["running", "running"]
     assert [states.pop(one) for one in ours] == ["interrupted", "interrupted"]
     assert states == {}
 
 
-# Things that only a person can decide
+# What only a person can decide
 
 
 @pytest.mark.parametrize(
     ("breaks", "found"),
     [
-        (weights_are_changed, "model.keras of run ID is not what was saved"),
-        (untrained_are_cut, "untrained.npz of run ID is not what was saved"),
-        (model_is_empty, "run ID lacks model.keras"),
-        (picture_is_gone, "run ID lacks kernels.png"),
-        (keyed_image_is_half, "run ID lacks a half of kernels/conv_1"),
-        (best_is_wrong, "run ID has best_val_accuracy 0.99, not as history.csv says"),
-        (epoch_is_doubled, "run ID has loss of an epoch twice"),
-        (history_is_edited, "loss of epoch 2 not as history.csv says"),
-        (param_is_edited, "params of run ID not as its spec says (dropout is 7)"),
-        (optuna_says_otherwise, "trial-0001 is FAIL in Optuna, and complete in the ledger"),
+        (model_is_empty, "run ID is missing model.keras"),
+        (picture_is_gone, "run ID is missing kernels.png"),
+        (keyed_image_is_half, "run ID is missing one of two sizes of kernels/conv_1"),
+        (optuna_says_otherwise, "trial-0001 is FAIL in Optuna, and its user attribute state is complete"),
         (slot_ended_twice, "slot 1 has ended 2 times (trial-0001 complete, trial-0001 pruned)"),
         (finished_run_twice, "(trial-0001, complete) is a second run of trial-0001"),
-        (config_is_gone, "lacks config.json"),
+        (config_is_gone, "is missing config.json"),
         (optuna_is_gone, "3 trials in MLflow, and Optuna has no such study"),
         (run_is_gone, "trial-0001 is complete in Optuna; MLflow has no run ID"),
     ],
 )
-def test_what_cannot_be_mended_is_named_and_remains(
+def test_what_cannot_be_fixed_is_named_and_remains(
     study: Path, breaks: Callable[[Path, Run], None], found: str
 ) -> None:
     good = runs(study)[GOOD]
@@ -467,22 +443,22 @@ def test_a_reproduction_that_was_killed_is_closed(study: Path, poolstudy: Comman
         for line in again.stdout:
             if line.startswith("epoch 1"):
                 os.kill(again.pid, signal.SIGSTOP)
-                going_on = poolstudy(study, "doctor")
+                running = poolstudy(study, "doctor")
                 os.kill(again.pid, signal.SIGKILL)
-    assert (going_on.returncode, f"goes on, in process {again.pid}" in going_on.stdout) == (0, True)
+    assert (running.returncode, f"is still running in process {again.pid}" in running.stdout) == (0, True)
     (run,) = runs(study, kind="reproduction")
     said = poolstudy(study, "doctor")
     assert said.returncode == 1
     assert f"run {run.info.run_id} is RUNNING, and its process {again.pid} has ended" in said.stdout
-    mended = poolstudy(study, "doctor", "--fix")
-    assert (mended.returncode, mended.stderr) == (0, "")
+    fixed = poolstudy(study, "doctor", "--fix")
+    assert (fixed.returncode, fixed.stderr) == (0, "")
     (run,) = runs(study, kind="reproduction")
     assert (run.info.status, run.data.tags["poolstudy.state"]) == ("KILLED", "interrupted")
     assert list((study / "mlruns" / "staging" / "_reproductions").glob("*")) == []
 
 
 @pytest.mark.slow
-def test_a_study_that_was_mended_goes_on(study: Path, poolstudy: Command) -> None:
+def test_a_study_that_was_fixed_goes_on(study: Path, poolstudy: Command) -> None:
     open_attempt(study, runs(study)[FAILED])
     assert poolstudy(study, "doctor", "--fix").returncode == 0
     said = poolstudy(study, "run", "tiny", *OF_THREE, f"data.path={study / 'images'}")
@@ -493,13 +469,13 @@ def test_a_study_that_was_mended_goes_on(study: Path, poolstudy: Command) -> Non
     assert poolstudy(study, "doctor").returncode == 0
 
 
-def test_a_study_that_was_killed_is_settled_without_starting_it(project: Path, poolstudy: Command) -> None:
+def test_a_study_that_was_killed_is_closed_without_starting_it(project: Path, poolstudy: Command) -> None:
     kill_at(project, "trial-0001  epoch 1/3")
     said = poolstudy(project, "doctor")
     assert said.returncode == 1, said.stdout
     assert "its own run" in said.stdout
-    mended = poolstudy(project, "doctor", "--fix")
-    assert (mended.returncode, mended.stderr) == (0, ""), mended.stdout
+    fixed = poolstudy(project, "doctor", "--fix")
+    assert (fixed.returncode, fixed.stderr) == (0, ""), fixed.stdout
     assert not [trial for trial in trials(project) if trial.state.name in ("RUNNING", "WAITING")]
     again = poolstudy(project, "run", "tiny")
     assert again.returncode == 0, again.stderr

@@ -1,4 +1,4 @@
-"""What the machine has, and what it lacks: each look at something real, or at something really missing."""
+"""The checks of the machine: each of something real, or of something really missing."""
 
 import io
 import json
@@ -69,7 +69,7 @@ def test_the_whole_command_on_this_machine(project: Path, poolstudy: Command) ->
 
 
 @pytest.mark.slow
-def test_overrides_are_read_and_what_lacks_ends_with_code_3(project: Path, poolstudy: Command) -> None:
+def test_overrides_are_read_and_an_error_ends_with_code_3(project: Path, poolstudy: Command) -> None:
     (project / "images" / "labels.gz").write_bytes(b"damaged")
     said = poolstudy(project, "check", "tiny", "study.trials=1", PYTHONIOENCODING="ascii")
     assert (said.returncode, said.stderr) == (3, "")
@@ -108,7 +108,7 @@ def test_packages_are_held_against_what_the_installed_package_asks_for(
 def test_a_program_that_is_missing_or_broken_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert software.program_dot() == Finding(
-        "error", "dot", "no such program; Graphviz' draws the diagrams", "install graphviz, or run: make setup"
+        "error", "dot", "no such program; Graphviz draws the diagrams", "install graphviz, or run: make setup"
     )
     (tmp_path / "dot").write_text(f"#!{sys.executable}\nimport sys\nsys.exit(4)\n")
     (tmp_path / "dot").chmod(0o755)
@@ -123,7 +123,7 @@ def config(project: Path) -> StudyConfig:
     return load_config("tiny", [], project)
 
 
-def test_data_that_is_not_here_is_looked_at_and_not_downloaded(project: Path, config: StudyConfig) -> None:
+def test_data_that_is_missing_is_reported_and_not_downloaded(project: Path, config: StudyConfig) -> None:
     assert config.data.format == "idx"
     values = config.data.model_dump() | {"path": None, "search": ["here"], "mirrors": ["http://127.0.0.1:9/data"]}
     found = storage.data(IdxData(**values), project)
@@ -135,7 +135,7 @@ def test_data_that_is_not_here_is_looked_at_and_not_downloaded(project: Path, co
     assert not (project / "here").exists()
 
 
-def test_data_of_scikit_learn_are_always_here(project: Path) -> None:
+def test_data_of_scikit_learn_is_always_here(project: Path) -> None:
     config = load_config("tiny", ["data=digits"], project)
     # 1,797 digits, a fifth of them, rounded up, for validation.
     images = "1,437 training and 360 validation images"
@@ -164,7 +164,7 @@ def test_stores_are_counted(tmp_path: Path) -> None:
     assert found == Finding("ok", "Optuna", f"{tmp_path}/optuna.db: 2 studies, 3 trials")
 
 
-def test_stores_that_cannot_be_read_lack(tmp_path: Path) -> None:
+def test_stores_that_cannot_be_read_are_errors(tmp_path: Path) -> None:
     for name in ("mlflow.db", "optuna.db"):
         (tmp_path / name).write_text("no database" * 100)
     assert storage.tracking_store("sqlite:///mlflow.db", tmp_path).mark == "error"
@@ -184,9 +184,9 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path: P
 @pytest.mark.parametrize(
     ("free", "trials", "mark", "room"),
     [
-        (2_000_000_000, 20, "ok", "2.0 GB free at {}; 20 trials take about 100 MB"),
-        (1_999_000_000, 1, "warning", "2.0 GB free at {}; 1 trial takes about 5 MB"),
-        (4_000_000_000, 1000, "warning", "4.0 GB free at {}; 1000 trials take about 5,000 MB"),
+        (2_000_000_000, 20, "ok", "2.0 GB free at {}; 20 trials take up to 153 MB"),
+        (1_999_000_000, 1, "warning", "2.0 GB free at {}; 1 trial takes up to 8 MB"),
+        (4_000_000_000, 1000, "warning", "4.0 GB free at {}; 1000 trials take up to 7.6 GB"),
     ],
 )
 def test_room_is_for_the_trials_and_never_below_two_gigabytes(
@@ -194,7 +194,10 @@ def test_room_is_for_the_trials_and_never_below_two_gigabytes(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=free)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    found = storage.disk_space(tmp_path / "mlruns", trials)
+    # The largest network: (9 + 1) 64 + (9 x 64 + 1) 64 + (49 x 64 + 1) 100 + (100 + 1) 10 = 352,278 parameters, each
+    # 4 bytes, kept four times (untrained, trained and Adam's two moments); 2 MB of pictures: 7,636,448 bytes.
+    config = load_config("pooling", [f"study.trials={trials}"], REPOSITORY)
+    found = storage.disk_space(tmp_path / "mlruns", config)
     assert (found.mark, found.found) == (mark, room.format(tmp_path))
 
 
@@ -207,14 +210,14 @@ def asked(script: str, trying: str = "", **execution: Any) -> list[Finding]:
 
 
 def printing(answer: Any, *lines: str) -> str:
-    """A script that answers this, having printed these lines to stderr."""
-    said = "\n".join(lines)
-    return f"import sys\nprint({said!r}, file=sys.stderr)\nprint({json.dumps(answer)!r})"
+    """Return a script that prints lines to stderr, and then this answer."""
+    stderr = "\n".join(lines)
+    return f"import sys\nprint({stderr!r}, file=sys.stderr)\nprint({json.dumps(answer)!r})"
 
 
 BUILD = {"is_cuda_build": True, "cuda_version": "12.5.1", "cudnn_version": "9"}
 LISTED = [{"name": f"GPU:{number}", "description": "NVIDIA H200", "compute_capability": "9.0"} for number in (0, 1)]
-# What one of them answers when it is tried: the script is formatted, so its braces are doubled.
+# The script that tries one of them; the second fails.
 FIRST_WORKS = """
 import json
 device = dict(name={name!r}, description="NVIDIA H200", compute_capability="9.0")
@@ -235,7 +238,7 @@ def test_gpus_are_named_as_tensorflow_names_them() -> None:
     assert broken.remedy.startswith("see what nvidia-smi")
 
 
-def test_gpus_none_of_which_can_be_used_are_none() -> None:
+def test_gpus_that_all_fail_are_errors_where_one_is_required() -> None:
     listed = printing({"gpus": LISTED, "build": BUILD})
     dies = "import os; os.abort()  # {name}"
     assert [finding.mark for finding in asked(listed, dies, require_gpu=True)] == ["error", "error"]
@@ -266,7 +269,7 @@ def test_why_there_is_no_gpu(
     assert bool(found.remedy) is (mark != "ok")
 
 
-def test_the_reason_is_the_last_of_the_gravest_messages_about_gpus() -> None:
+def test_the_reason_is_the_last_of_the_most_severe_messages_about_gpus() -> None:
     assert reason(f"{NOTICE}\n{CU_INIT}\n{NO_DRIVER}\n{DLOPEN}").startswith("failed call to cuInit")
     assert reason(f"{NOTICE}\n{NO_DRIVER}") == "Could not find cuda drivers on your machine, GPU will not be used."
     assert reason(NOTICE) == reason("") == ""
@@ -275,7 +278,7 @@ def test_the_reason_is_the_last_of_the_gravest_messages_about_gpus() -> None:
 @pytest.mark.parametrize(
     ("script", "says"),
     [
-        ("import os; os.abort()", "was ended by SIGABRT: it says nothing"),
+        ("import os; os.abort()", "was ended by SIGABRT: it printed no error"),
         ("import not_there", "ended with exit code 1: ModuleNotFoundError: No module named 'not_there'"),
     ],
 )
@@ -291,16 +294,16 @@ def test_a_tensorflow_that_crashes_is_a_line(script: str, says: str) -> None:
 def test_on_a_terminal_lines_fold_beside_their_marks() -> None:
     console = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
     machine.print_finding(
-        Finding("warning", "disk", "1.0 GB free at /a/folder", "make room, or lower study.trials"), console
+        Finding("warning", "disk", "1.0 GB free at /a/folder", "free space, or lower study.trials"), console
     )
     assert isinstance(console.file, io.StringIO)
     assert [line.rstrip() for line in console.file.getvalue().splitlines()] == [
         "! disk       1.0 GB free at /a/folder;",
-        "             make room, or lower",
+        "             free space, or lower",
         "             study.trials",
     ]
 
 
-def test_this_python_is_one_that_is_asked_for() -> None:
+def test_this_python_is_supported() -> None:
     assert software.python().mark == "ok"
     assert os.fspath(sys.version.split()[0]) in software.python().found

@@ -1,20 +1,22 @@
-"""Downloads from real servers on localhost that err as they are told."""
+"""Downloads from real servers on localhost."""
 
 import hashlib
 import http.server
 import os
 import random
+import resource
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from poolstudy.data.download import Patience, download
+from poolstudy.data import download as module
+from poolstudy.data.download import download
 from poolstudy.data.loading import load_search_data
 from poolstudy.errors import DataError
 from poolstudy.spec.datasets import DataFile, IdxData
@@ -23,37 +25,34 @@ from poolstudy.spec.load import load_config
 IMAGES = random.Random(1).randbytes(300_000)
 LABELS = random.Random(2).randbytes(500)
 OTHERS = random.Random(3).randbytes(300_000)
+BOTH = {"images.gz": IMAGES, "labels.gz": LABELS}
 CUT = 100_000
-QUICK = Patience(pauses=(0, 0), connecting=5, silence=20)
-
-
-@dataclass(frozen=True)
-class Fault:
-    """How one answer errs: by its status, before it begins, or after so many bytes of its body."""
-
-    status: int = 0
-    hangs_up: bool = False
-    cut: int | None = None
-    stalls: bool = False  # at the cut, until the mirror is told to go on
-    shift: int = 0  # of the range it says it sends
-    short: int = 0  # so much of the range is left out, and it says so
 
 
 class Mirror:
-    """Serves files on localhost, notes what it was asked for ("name" or "name bytes=5-"), errs in the order given."""
+    """A server of two files on localhost that notes what it was asked for.
 
-    def __init__(self, **files: bytes) -> None:
-        self.files = {f"{name}.gz": content for name, content in files.items()}
-        self.faults: list[Fault] = []
+    Attributes:
+        status: of every response, instead of 200 or 404.
+        cut: bytes after which a response stops; it then waits for `resume` if it `stalls`.
+        says_length: without it there is no Content-Length.
+    """
+
+    status: int = 0
+    cut: int | None = None
+    stalls: bool = False
+    says_length: bool = True
+
+    def __init__(self, images: bytes = b"", labels: bytes = b"", **options: Any) -> None:
+        self.files = {"images.gz": images, "labels.gz": labels}
+        vars(self).update(options)
         self.asked: list[str] = []
-        self.calls_it_packed = False
-        self.knows_ranges = self.says_length = self.says_total = True
-        self.go_on = threading.Event()
+        self.resume = threading.Event()
         mirror = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                mirror.answer(self)
+                mirror.respond(self)
 
             def log_message(self, *args: object) -> None: ...
 
@@ -61,33 +60,21 @@ class Mirror:
         self.address = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
-    def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
-        name, wanted = request.path[1:], request.headers["Range"]
-        self.asked.append(f"{name} {wanted}" if wanted else name)
-        fault = self.faults.pop(0) if self.faults else Fault()
-        whole = self.files.get(name, b"")
-        start = int(wanted[6:-1]) if wanted and self.knows_ranges else 0
-        status = fault.status or (404 if not whole else 416 if start >= len(whole) else 206 if start else 200)
-        if fault.hangs_up:
-            return
-        if status not in {200, 206}:
+    def respond(self, request: http.server.BaseHTTPRequestHandler) -> None:
+        self.asked.append(request.path[1:])
+        content = self.files.get(request.path[1:], b"")
+        status = self.status or (200 if content else 404)
+        if status != 200:
             request.send_error(status)
             return
-        request.send_response(status)
-        end = len(whole) - fault.short
-        if start:
-            total = len(whole) if self.says_total else "*"
-            request.send_header("Content-Range", f"bytes {start + fault.shift}-{end - 1}/{total}")
-        if self.calls_it_packed:
-            request.send_header("Content-Encoding", "gzip")
+        request.send_response(200)
         if self.says_length:
-            request.send_header("Content-Length", str(end - start))
+            request.send_header("Content-Length", str(len(content)))
         request.end_headers()
-        cut = end if fault.cut is None else fault.cut
-        request.wfile.write(whole[start:cut])
-        if fault.stalls:
-            self.go_on.wait(60)
-            request.wfile.write(whole[cut:end])
+        request.wfile.write(content[: self.cut])
+        if self.stalls and self.cut is not None:
+            self.resume.wait(60)
+            request.wfile.write(content[self.cut :])
 
 
 Mirrors = Callable[..., Mirror]
@@ -95,32 +82,31 @@ Mirrors = Callable[..., Mirror]
 
 @pytest.fixture
 def mirror() -> Iterator[Mirrors]:
-    """Makes mirrors; they end with the test."""
+    """Yield `Mirror`, with an end of each mirror after the test."""
     made: list[Mirror] = []
 
-    def make(**files: bytes) -> Mirror:
-        made.append(Mirror(**files))
+    def make(*files: bytes, **options: Any) -> Mirror:
+        made.append(Mirror(*files, **options))
         return made[-1]
 
     yield make
-    for one in made:
-        one.go_on.set()
-        one.server.shutdown()
-        one.server.server_close()
+    for server in made:
+        server.resume.set()
+        server.server.shutdown()
+        server.server.server_close()
 
 
 def wanted(*mirrors: Mirror | str) -> IdxData:
-    """The section that wants IMAGES and LABELS from these mirrors."""
-    shas = {name: hashlib.sha256(content).hexdigest() for name, content in (("images", IMAGES), ("labels", LABELS))}
+    """Return the section that wants IMAGES and LABELS from these mirrors."""
     return IdxData(
         name="tiny",
         format="idx",
         image_shape=(8, 8, 1),
         class_names=("a", "b"),
         search=("fetched",),
-        mirrors=tuple(one if isinstance(one, str) else one.address for one in mirrors),
-        images=DataFile(file="images.gz", sha256=shas["images"]),
-        labels=DataFile(file="labels.gz", sha256=shas["labels"]),
+        mirrors=tuple(server if isinstance(server, str) else server.address for server in mirrors),
+        images=DataFile(file="images.gz", sha256=hashlib.sha256(IMAGES).hexdigest()),
+        labels=DataFile(file="labels.gz", sha256=hashlib.sha256(LABELS).hexdigest()),
     )
 
 
@@ -128,36 +114,127 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-BOTH = {"images.gz": IMAGES, "labels.gz": LABELS}
-
-
-def put_part(folder: Path, content: bytes) -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / "images.gz.part").write_bytes(content)
-
-
-# Gone on with
-
-
-def test_a_cut_download_goes_on_from_its_last_byte_and_has_its_name_only_when_whole(
-    tmp_path: Path, mirror: Mirrors
-) -> None:
-    good = mirror(images=IMAGES, labels=LABELS)
-    good.faults = [Fault(cut=CUT)]
+def test_the_missing_files_are_fetched_and_have_their_name_only_when_whole(tmp_path: Path, mirror: Mirrors) -> None:
+    good, unneeded = mirror(IMAGES, LABELS), mirror()
     steps: list[tuple[str, int, int | None]] = []
 
-    def tell(file: str, done: int, total: int | None) -> None:
+    def progress(file: str, done: int, total: int | None) -> None:
         steps.append((file, done, total))
-        assert not (tmp_path / file).exists()
+        assert done == total or not (tmp_path / file).exists()
 
-    download(wanted(good), tmp_path, tell, QUICK)
-    assert good.asked == ["images.gz", f"images.gz bytes={CUT}-", "labels.gz"]
+    download(wanted(good, unneeded), tmp_path, progress)
     assert contents(tmp_path) == BOTH
-    assert steps[:2] == [("images.gz", 0, None), ("images.gz", 0, 300_000)]
-    assert steps.count(("images.gz", CUT, 300_000)) == 2  # before the cut, and as what is there already after it
-    assert steps[-1] == ("labels.gz", 500, 500)
-    download(wanted(good), tmp_path)
-    assert len(good.asked) == 3  # found, not fetched again
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o644}
+    assert steps[:2] == [("images.gz", 0, None), ("images.gz", 1 << 16, 300_000)]
+    assert steps[-2:] == [("labels.gz", 500, 500)] * 2
+    counts = [done for file, done, _ in steps if file == "images.gz"]
+    assert counts == sorted(counts)
+    assert counts[-1] == 300_000
+    (tmp_path / "labels.gz").unlink()
+    download(wanted(good, unneeded), tmp_path)
+    assert (good.asked, unneeded.asked) == (["images.gz", "labels.gz", "labels.gz"], [])  # only what is missing
+
+
+def test_the_length_need_not_be_known(tmp_path: Path, mirror: Mirrors) -> None:
+    steps: list[tuple[str, int, int | None]] = []
+    download(wanted(mirror(IMAGES, LABELS, says_length=False)), tmp_path, lambda *step: steps.append(step))
+    assert contents(tmp_path) == BOTH
+    assert {total for _, _, total in steps} == {None}
+    assert [done for file, done, _ in steps if file == "images.gz"][-1] >= 300_000
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"images": OTHERS},
+        {"status": 404},
+        {"status": 500},
+        {"cut": CUT},
+        {"cut": CUT, "stalls": True},
+        {"cut": 0, "stalls": True},
+        "http://127.0.0.1:9",
+        "mirror",
+    ],
+    ids=["wrong", "404", "500", "cut", "stalls", "hangs", "refused", "no address"],
+)
+def test_where_the_first_mirror_fails_the_second_is_used(
+    tmp_path: Path, mirror: Mirrors, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any] | str
+) -> None:
+    monkeypatch.setattr(module, "_TIMEOUT", (5, 0.5))
+    bad = fault if isinstance(fault, str) else mirror(**({"images": IMAGES, "labels": LABELS} | fault))
+    good, started = mirror(IMAGES, LABELS), time.monotonic()
+    download(wanted(bad, good), tmp_path)
+    assert time.monotonic() - started < 20  # pooch's own patience is 30 seconds
+    assert good.asked[0] == "images.gz"
+    assert contents(tmp_path) == BOTH
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_the_error_names_each_mirror_and_why_and_what_to_do(
+    tmp_path: Path, mirror: Mirrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TIMEOUT", (5, 0.5))
+    absent, wrong, busy = mirror(), mirror(OTHERS), mirror(status=503)
+    cut, hung = mirror(IMAGES, cut=CUT), mirror(IMAGES, cut=0, stalls=True)
+    with pytest.raises(DataError) as caught:
+        download(wanted(absent, wrong, busy, cut, hung, "http://127.0.0.1:9", "mirror"), tmp_path / "new")
+    reasons = [
+        f"{absent.address}: 404 Client Error: Not Found",
+        f"{wrong.address}: SHA-256 {digest(OTHERS)[:16]}… instead of {digest(IMAGES)[:16]}…",
+        f"{busy.address}: 503 Server Error: Service Unavailable",
+        f"{cut.address}: IncompleteRead({CUT} bytes read, {len(IMAGES) - CUT} more expected)",
+        f"{hung.address}: timed out",
+        "http://127.0.0.1:9: [Errno 111] Connection refused",
+        "mirror: Invalid URL 'mirror/images.gz': No scheme supplied. Perhaps you meant https://mirror/images.gz?",
+    ]
+    assert str(caught.value) == (
+        f"no tiny in fetched, and no download of images.gz ({'; '.join(reasons)}); "
+        "expected the files in one of these folders, or a mirror that answers; "
+        f"put images.gz and labels.gz into {tmp_path / 'new'}, or use data=digits"
+    )
+    assert contents(tmp_path / "new") == {}
+
+
+def test_missing_certificates_are_no_issue_of_the_folder(
+    tmp_path: Path, mirror: Mirrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
+    address = mirror().address.replace("http", "https")
+    with pytest.raises(DataError, match=f"{address}: Could not find a suitable TLS CA certificate bundle"):
+        download(wanted(address), tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, mirror: Mirrors) -> None:
+    good = mirror(IMAGES, LABELS)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"^/.*/file/fetched cannot be written \(Not a directory\); expected .*; fix"):
+        download(wanted(good), tmp_path / "file" / "fetched")
+    assert good.asked == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, mirror: Mirrors) -> None:
+    good = mirror(IMAGES, LABELS)
+    tmp_path.chmod(0o500)
+    with pytest.raises(DataError, match=r"cannot be written \(Permission denied\)"):
+        download(wanted(good), tmp_path)
+    assert good.asked == []
+
+
+def test_a_full_disk_is_reported_as_one(tmp_path: Path, mirror: Mirrors) -> None:
+    good = mirror(IMAGES, LABELS)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (CUT, limits[1]))  # like a full disk, for this process
+    try:
+        with pytest.raises(DataError, match=r"cannot be written \(File too large\)"):
+            download(wanted(good, good), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert good.asked == ["images.gz"]  # no other mirror would help
+    assert contents(tmp_path) == {}
 
 
 CHILD = """
@@ -165,278 +242,63 @@ import sys
 from pathlib import Path
 from poolstudy.data.download import download
 from poolstudy.spec.datasets import IdxData
-section = IdxData.model_validate_json(Path(sys.argv[1]).read_text())
-download(section, Path(sys.argv[2]), lambda *step: print(*step, flush=True))
+assert "pooch" not in sys.modules
+download(IdxData.model_validate_json(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
-def program(tmp_path: Path, section: IdxData) -> "subprocess.Popen[str]":
-    """A process that downloads the section to tmp_path/fetched; returned when it has begun."""
-    (tmp_path / "section.json").write_text(section.model_dump_json())
-    arguments = [sys.executable, "-c", CHILD, str(tmp_path / "section.json"), str(tmp_path / "fetched")]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("images.gz")
-    return process
+def start(section: IdxData, folder: Path) -> "subprocess.Popen[str]":
+    """Start a process that downloads the section."""
+    arguments = [sys.executable, "-c", CHILD, section.model_dump_json(), str(folder)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def until(true: Callable[[], bool]) -> None:
+def wait_for(mirror: Mirror, requests: int) -> None:
     deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
+    while len(mirror.asked) < requests and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
-def test_a_download_whose_program_was_killed_goes_on_in_the_next(tmp_path: Path, mirror: Mirrors) -> None:
-    good, part = mirror(images=IMAGES, labels=LABELS), tmp_path / "fetched" / "images.gz.part"
-    good.faults = [Fault(cut=CUT, stalls=True)]
-    process = program(tmp_path, wanted(good))
-    until(lambda: part.exists() and part.stat().st_size >= CUT - 10_000)  # some may be in the process' own buffer
+def test_two_processes_at_once_both_end_with_the_right_files_and_print_nothing(tmp_path: Path, mirror: Mirrors) -> None:
+    good = mirror(IMAGES, LABELS, cut=CUT, stalls=True)
+    processes = [start(wanted(good), tmp_path) for _ in range(2)]
+    wait_for(good, 2)
+    assert good.asked == ["images.gz"] * 2
+    assert not (tmp_path / "images.gz").exists()
+    good.resume.set()
+    for process in processes:
+        assert process.communicate(timeout=60)[0] == ""
+        assert process.returncode == 0
+    assert contents(tmp_path) == BOTH
+
+
+def test_a_killed_download_leaves_nothing_under_the_files_name(tmp_path: Path, mirror: Mirrors) -> None:
+    good = mirror(IMAGES, LABELS, cut=CUT, stalls=True)
+    process = start(wanted(good), tmp_path)
+    wait_for(good, 1)
     process.kill()
     process.communicate()
-    there = part.stat().st_size
-    download(wanted(good), tmp_path / "fetched", patience=QUICK)
-    assert good.asked == ["images.gz", f"images.gz bytes={there}-", "labels.gz"]
-    assert contents(tmp_path / "fetched") == BOTH
+    assert not (tmp_path / "images.gz").exists()
+    good.resume.set()
+    download(wanted(good), tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in BOTH} == BOTH
 
 
-@pytest.mark.parametrize("begun", [IMAGES[:CUT], OTHERS[:CUT]], ids=["right", "wrong"])
-def test_a_mirror_without_ranges_gives_it_anew(tmp_path: Path, mirror: Mirrors, begun: bytes) -> None:
-    good = mirror(images=IMAGES, labels=LABELS)
-    good.knows_ranges = False
-    put_part(tmp_path, begun)
-    download(wanted(good), tmp_path, patience=QUICK)
-    assert good.asked == [f"images.gz bytes={CUT}-", "labels.gz"]
-    assert contents(tmp_path) == BOTH
-
-
-def test_a_part_longer_than_the_file_is_begun_anew(tmp_path: Path, mirror: Mirrors) -> None:
-    good = mirror(images=IMAGES, labels=LABELS)
-    put_part(tmp_path, IMAGES + b"more")
-    download(wanted(good), tmp_path, patience=QUICK)
-    assert good.asked == ["images.gz bytes=300004-", "images.gz", "labels.gz"]
-    assert contents(tmp_path) == BOTH
-
-
-def test_bytes_from_elsewhere_in_the_file_are_not_appended(tmp_path: Path, mirror: Mirrors) -> None:
-    good = mirror(images=IMAGES, labels=LABELS)
-    good.faults = [Fault(shift=5)]
-    put_part(tmp_path, IMAGES[:CUT])
-    download(wanted(good), tmp_path, patience=QUICK)
-    assert good.asked == [f"images.gz bytes={CUT}-", "images.gz", "labels.gz"]
-    assert contents(tmp_path) == BOTH
-
-
-def test_a_part_that_is_whole_already_only_gets_its_name(tmp_path: Path, mirror: Mirrors) -> None:
-    good = mirror(images=IMAGES, labels=LABELS)
-    put_part(tmp_path, IMAGES)
-    download(wanted(good), tmp_path, patience=QUICK)
-    assert good.asked == ["labels.gz"]
-    assert contents(tmp_path) == BOTH
-
-
-def test_a_range_that_ends_before_the_file_does_counts_as_a_cut(tmp_path: Path, mirror: Mirrors) -> None:
-    good = mirror(images=IMAGES, labels=LABELS)
-    good.faults = [Fault(short=1000)]
-    put_part(tmp_path, IMAGES[:CUT])
-    download(wanted(good), tmp_path, patience=QUICK)
-    assert good.asked == [f"images.gz bytes={CUT}-", "images.gz bytes=299000-", "labels.gz"]
-    assert contents(tmp_path) == BOTH
-
-
-def test_the_length_of_a_range_says_how_long_the_file_is(tmp_path: Path, mirror: Mirrors) -> None:
-    good = mirror(images=IMAGES, labels=LABELS)
-    good.says_total = False
-    put_part(tmp_path, IMAGES[:CUT])
-    steps: list[tuple[str, int, int | None]] = []
-    download(wanted(good), tmp_path, lambda *step: steps.append(step), QUICK)
-    assert steps[:2] == [("images.gz", CUT, None), ("images.gz", CUT, 300_000)]
-
-
-def test_the_length_need_not_be_known(tmp_path: Path, mirror: Mirrors) -> None:
-    good = mirror(images=IMAGES, labels=LABELS)
-    good.says_length = False
-    download(wanted(good), tmp_path, patience=QUICK)
-    assert contents(tmp_path) == BOTH
-
-
-def test_the_bytes_stay_as_they_are_where_a_mirror_says_they_are_packed(tmp_path: Path, mirror: Mirrors) -> None:
-    good = mirror(images=IMAGES, labels=LABELS)
-    good.calls_it_packed = True
-    download(wanted(good), tmp_path, patience=QUICK)
-    assert contents(tmp_path) == BOTH
-
-
-# Tried again
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault(status=500),
-        Fault(status=503),
-        Fault(status=429),
-        Fault(hangs_up=True),
-        Fault(cut=0),
-        Fault(cut=0, stalls=True),
-    ],
-    ids=str,
-)
-def test_what_may_pass_is_tried_again(tmp_path: Path, mirror: Mirrors, fault: Fault) -> None:
-    good, unneeded = mirror(images=IMAGES, labels=LABELS), mirror()
-    good.faults = [fault, fault]
-    silence = 0.5 if fault.stalls else 20
-    download(wanted(good, unneeded), tmp_path, patience=Patience(pauses=(0, 0), silence=silence))
-    assert good.asked == ["images.gz"] * 3 + ["labels.gz"]
-    assert unneeded.asked == []
-    assert contents(tmp_path) == BOTH
-
-
-def test_it_waits_longer_each_time() -> None:
-    pauses = Patience().pauses
-    assert len(pauses) == 2  # three tries
-    assert 0 < pauses[0] < pauses[1] < 5
-
-
-@pytest.mark.parametrize("status", [400, 403, 404, 410])
-def test_what_will_not_pass_is_not_tried_again(tmp_path: Path, mirror: Mirrors, status: int) -> None:
-    bad, good = mirror(images=IMAGES), mirror(images=IMAGES, labels=LABELS)
-    bad.faults = [Fault(status=status)]
-    download(wanted(bad, good), tmp_path, patience=QUICK)
-    assert bad.asked == ["images.gz", "labels.gz"]
-    assert contents(tmp_path) == BOTH
-
-
-def test_after_the_last_try_the_next_mirror_goes_on(tmp_path: Path, mirror: Mirrors) -> None:
-    bad, good = mirror(images=IMAGES, labels=LABELS), mirror(images=IMAGES, labels=LABELS)
-    bad.faults = [Fault(cut=CUT), Fault(cut=CUT + 10), Fault(cut=CUT + 20)]
-    download(wanted(bad, good), tmp_path, patience=QUICK)
-    assert bad.asked == ["images.gz", f"images.gz bytes={CUT}-", f"images.gz bytes={CUT + 10}-", "labels.gz"]
-    assert good.asked == [f"images.gz bytes={CUT + 20}-"]
-    assert contents(tmp_path) == BOTH
-
-
-# Refused
-
-
-def test_a_wrong_file_is_thrown_away_and_the_next_mirror_asked(tmp_path: Path, mirror: Mirrors) -> None:
-    bad, good = mirror(images=OTHERS, labels=LABELS), mirror(images=IMAGES, labels=LABELS)
-    download(wanted(bad, good), tmp_path, patience=QUICK)
-    assert bad.asked == ["images.gz", "labels.gz"]
-    assert good.asked == ["images.gz"]
-    assert contents(tmp_path) == BOTH
-
-
-def test_a_part_of_another_file_costs_a_download_but_not_the_mirror(tmp_path: Path, mirror: Mirrors) -> None:
-    good, unneeded = mirror(images=IMAGES, labels=LABELS), mirror()
-    put_part(tmp_path, OTHERS[:CUT])
-    download(wanted(good, unneeded), tmp_path, patience=QUICK)
-    assert good.asked == [f"images.gz bytes={CUT}-", "images.gz", "labels.gz"]
-    assert unneeded.asked == []
-    assert contents(tmp_path) == BOTH
-
-
-def test_a_wrong_mirror_is_asked_once_more_from_zero_then_given_up(tmp_path: Path, mirror: Mirrors) -> None:
-    bad, good = mirror(images=OTHERS, labels=LABELS), mirror(images=IMAGES, labels=LABELS)
-    put_part(tmp_path, IMAGES[:CUT])
-    download(wanted(bad, good), tmp_path, patience=QUICK)
-    assert bad.asked == [f"images.gz bytes={CUT}-", "images.gz", "labels.gz"]
-    assert good.asked == ["images.gz"]
-    assert contents(tmp_path) == BOTH
-
-
-# What is said in the end
-
-
-def test_the_error_names_each_mirror_and_why_and_what_to_do(tmp_path: Path, mirror: Mirrors) -> None:
-    absent, wrong, broken, busy = mirror(), mirror(images=OTHERS), mirror(images=IMAGES), mirror()
-    broken.faults = [Fault(cut=CUT)] * 3
-    busy.faults = [Fault(status=503)] * 3
-    with pytest.raises(DataError) as caught:
-        download(wanted(absent, wrong, "http://127.0.0.1:9", "mirror", busy, broken), tmp_path / "new", patience=QUICK)
-    found, _, rest = str(caught.value).partition("; expected ")
-    begins, _, why = found.removesuffix(")").partition(" (")
-    assert begins == "no tiny in fetched, and no download of images.gz"
-    right, other = (hashlib.sha256(content).hexdigest()[:16] for content in (IMAGES, OTHERS))
-    no_address = "Invalid URL 'mirror/images.gz': No scheme supplied. Perhaps you meant https://mirror/images.gz?"
-    assert why.split("; ") == [
-        f"{absent.address}: HTTPError 404 Not Found",
-        f"{wrong.address}: SHA-256 {other}… instead of {right}…",
-        "http://127.0.0.1:9: ConnectionError (Connection refused), 3 tries",
-        f"mirror: MissingSchema: {no_address}",
-        f"{busy.address}: HTTPError 503 Service Unavailable, 3 tries",
-        f"{broken.address}: cut after {CUT} of 300000 bytes, ProtocolError, 3 tries",
-    ]
-    assert "\n" not in str(caught.value)
-    assert rest == (
-        "the files in one of these folders, or a mirror that answers; "
-        f"put images.gz and labels.gz into {tmp_path / 'new'}, or use data=digits"
-    )
-    assert contents(tmp_path / "new") == {"images.gz.part": IMAGES[:CUT]}  # the next program goes on from there
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, mirror: Mirrors) -> None:
-    good = mirror(images=IMAGES, labels=LABELS)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"^/.*/file/fetched cannot be written \(Not a directory\); expected .*; mend"):
-        download(wanted(good), tmp_path / "file" / "fetched")
-    assert good.asked == []
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, mirror: Mirrors) -> None:
-    good = mirror(images=IMAGES, labels=LABELS)
-    tmp_path.chmod(0o500)
-    with pytest.raises(DataError, match=r"cannot be written \(Permission denied\)"):
-        download(wanted(good), tmp_path)
-    assert good.asked == []
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
-def test_a_full_disk_is_told_as_one(tmp_path: Path, mirror: Mirrors) -> None:
-    good = mirror(images=IMAGES, labels=LABELS)
-    (tmp_path / "images.gz.part").symlink_to("/dev/full")
-    with pytest.raises(DataError, match=r"cannot be written \(No space left on device\)"):
-        download(wanted(good, good), tmp_path, patience=QUICK)
-    assert good.asked == ["images.gz"]  # no other mirror would mend it
-
-
-# Two at a time
-
-
-def test_two_programs_fetch_each_file_once(tmp_path: Path, mirror: Mirrors) -> None:
-    good = mirror(images=IMAGES, labels=LABELS)
-    good.faults = [Fault(cut=CUT, stalls=True)]
-    first, second = program(tmp_path, wanted(good)), program(tmp_path, wanted(good))
-    until(lambda: len(good.asked) == 1)
-    time.sleep(0.3)  # the other could ask as well
-    good.go_on.set()
-    for process in (first, second):
-        process.communicate(timeout=60)
-        assert process.returncode == 0
-    assert good.asked == ["images.gz", "labels.gz"]
-    assert contents(tmp_path / "fetched") == BOTH
-
-
-# From the configuration on
+def remote(project: Path, *mirrors: Mirror) -> IdxData:
+    """Return the section of the project's data, with two folders that do not hold them."""
+    section = load_config("tiny", [], project).data
+    assert isinstance(section, IdxData)
+    addresses = tuple(server.address for server in mirrors)
+    return section.model_copy(update={"path": None, "search": ("fetched", "more"), "mirrors": addresses})
 
 
 def test_data_that_are_in_no_folder_are_downloaded_into_the_first(project: Path, mirror: Mirrors) -> None:
-    section = load_config("tiny", [], project).data
-    assert isinstance(section, IdxData)
     good = mirror(**{path.stem: path.read_bytes() for path in (project / "images").iterdir()})
-    remote = section.model_copy(
-        update={"path": None, "search": ("fetched", "more"), "mirrors": (mirror().address, good.address)}
-    )
-    assert len(load_search_data(remote, project).train_labels) == 200
+    assert len(load_search_data(remote(project, mirror(), good), project).train_labels) == 200
     assert contents(project / "fetched") == contents(project / "images")
 
 
 def test_a_download_that_fails_says_why_and_leaves_no_file(project: Path, mirror: Mirrors) -> None:
-    section = load_config("tiny", [], project).data
-    assert isinstance(section, IdxData)
-    addresses = mirror().address, mirror(images=b"something else").address
-    remote = section.model_copy(update={"path": None, "search": ("fetched",), "mirrors": addresses})
-    with pytest.raises(DataError, match="HTTPError.*SHA-256.*data=digits"):
-        load_search_data(remote, project)
+    with pytest.raises(DataError, match="404.*SHA-256.*data=digits"):
+        load_search_data(remote(project, mirror(), mirror(b"something else")), project)
     assert contents(project / "fetched") == {}

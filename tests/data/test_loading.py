@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,7 @@ def test_a_thousand_changes_of_one_byte_give_a_thousand_identities(section: IdxD
 
 
 def reloaded(section: IdxData, project: Path, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> DataIdentity:
-    """The identity of other files behind checksums that fit them."""
+    """Return the identity of other files, with checksums that fit them."""
     changed = section.model_copy(
         update={
             "images": DataFile(file="images.gz", sha256=write_idx(project / "images" / "images.gz", images)),
@@ -124,7 +125,7 @@ def test_what_differs_in_the_data_is_named(section: IdxData, project: Path) -> N
     first = train_test_split(np.arange(250), test_size=0.2, random_state=42)[0][:2]
 
     def named(identity: DataIdentity) -> set[str]:
-        return {one.what for one in data_differences(data.identity, identity)} - {"data.digest"}
+        return {difference.what for difference in data_differences(data.identity, identity)} - {"data.digest"}
 
     assert named(reloaded(section, project, images, labels)) == set()
     pixel = images.copy()
@@ -197,8 +198,6 @@ def test_images_and_labels_of_different_length_are_refused(section: IdxData, pro
     ],
 )
 def test_a_file_that_is_no_idx_is_refused(section: IdxData, project: Path, content: bytes) -> None:
-    import hashlib
-
     (project / "images" / "images.gz").write_bytes(content)
     entry = DataFile(file="images.gz", sha256=hashlib.sha256(content).hexdigest())
     with pytest.raises(DataError, match="is no IDX file"):

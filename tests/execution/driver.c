@@ -1,7 +1,7 @@
-/* Stands for NVIDIA's driver where there is none: a libnvidia-ml.so.1 whose cards are the lines of the file $FAKE_CARDS.
+/* Fake libnvidia-ml.so.1 whose cards are the lines of the file $FAKE_CARDS.
 
-   A line is  name|bus|uuid|capability|memory|free|load  (megabytes of 10^6 bytes; load -1: the card does not tell it).
-   A file that begins with "error N" makes the library answer N to everything. */
+   A line is  name|bus|uuid|capability|memory|free|load  (megabytes of 10^6 bytes; load -1: the card does not report it).
+   If the file begins with "error N", every function returns N. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,7 @@ typedef struct { char name[96], bus[32], uuid[96]; int major, minor; unsigned lo
 static Card cards[16];
 static int count, failure;
 
-static int look(void) {
+static int load_cards(void) {
     FILE *file = fopen(getenv("FAKE_CARDS") ? getenv("FAKE_CARDS") : "", "r");
     char line[512];
     count = failure = 0;
@@ -25,14 +25,14 @@ static int look(void) {
     return failure;
 }
 #define CARD(handle) ((Card *)(handle))
-#define LOOK if (look()) return failure
-int nvmlInitWithFlags(unsigned flags) { (void)flags; return look(); }
+#define LOAD if (load_cards()) return failure
+int nvmlInitWithFlags(unsigned flags) { (void)flags; return load_cards(); }
 int nvmlShutdown(void) { return 0; }
-int nvmlDeviceGetCount_v2(unsigned *n) { LOOK; *n = count; return 0; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **h) { LOOK; if (i >= (unsigned)count) return 2; *h = &cards[i]; return 0; }
+int nvmlDeviceGetCount_v2(unsigned *n) { LOAD; *n = count; return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **h) { LOAD; if (i >= (unsigned)count) return 2; *h = &cards[i]; return 0; }
 int nvmlDeviceGetHandleByPciBusId_v2(const char *bus, void **h) {
-    LOOK;
-    for (int i = 0; i < count; i++) /* the driver takes either way of writing an address */
+    LOAD;
+    for (int i = 0; i < count; i++) /* the driver accepts both notations of an address */
         if (!strcasecmp(bus + strlen(bus) - 7, cards[i].bus + strlen(cards[i].bus) - 7)) { *h = &cards[i]; return 0; }
     return 6;
 }
@@ -43,19 +43,19 @@ int nvmlDeviceGetPciInfo_v3(void *h, Pci *p) { memset(p, 0, sizeof *p); strcpy(p
 int nvmlDeviceGetCudaComputeCapability(void *h, int *a, int *b) { *a = CARD(h)->major; *b = CARD(h)->minor; return 0; }
 typedef struct { unsigned long long total, free, used; } Memory;
 int nvmlDeviceGetMemoryInfo(void *h, Memory *m) {
-    LOOK;
+    LOAD;
     m->total = CARD(h)->memory * 1000000; m->free = CARD(h)->free * 1000000; m->used = m->total - m->free;
     return 0;
 }
 typedef struct { unsigned gpu, memory; } Rates;
 int nvmlDeviceGetUtilizationRates(void *h, Rates *r) {
-    LOOK;
+    LOAD;
     if (CARD(h)->load < 0) return 3; /* not supported */
     r->gpu = CARD(h)->load; r->memory = 0;
     return 0;
 }
-int nvmlSystemGetDriverVersion(char *text, unsigned n) { LOOK; snprintf(text, n, "550.54.15"); return 0; }
+int nvmlSystemGetDriverVersion(char *text, unsigned n) { LOAD; snprintf(text, n, "550.54.15"); return 0; }
 int nvmlSystemGetCudaDriverVersion_v2(int *v) {
-    LOOK; *v = getenv("FAKE_CUDA") ? atoi(getenv("FAKE_CUDA")) : 12040; return 0;
+    LOAD; *v = getenv("FAKE_CUDA") ? atoi(getenv("FAKE_CUDA")) : 12040; return 0;
 }
 const char *nvmlErrorString(int e) { return e == 18 ? "Driver/library version mismatch" : "Unknown Error"; }

@@ -1,4 +1,4 @@
-"""What can be shown of GPUs without one: what happens before, instead of, and when one fails."""
+"""GPU behaviour that can be tested without a GPU."""
 
 import subprocess
 import sys
@@ -18,18 +18,18 @@ from poolstudy.spec.space import HyperParameters
 from poolstudy.trial import tasks
 
 
-def test_a_gpu_that_is_asked_for_and_not_there_is_missed() -> None:
+def test_a_missing_gpu_is_an_error() -> None:
     with pytest.raises(DeviceError, match=r"\d+ GPUs; expected GPU:99 among them"):
         tensorflow.use_device("GPU:99", 1)
 
 
-def test_a_build_for_cuda_says_of_which_version_and_no_other_does() -> None:
+def test_only_a_build_for_cuda_has_a_cuda_version() -> None:
     build = tensorflow.build()
     assert ("cuda_version" in build) == build["is_cuda_build"]
 
 
 @pytest.mark.parametrize("error", [tf.errors.InternalError, tf.errors.UnknownError, tf.errors.UnavailableError])
-def test_a_gpu_that_fails_is_no_fault_of_the_trial(error: type[tf.errors.OpError]) -> None:
+def test_a_gpu_error_is_not_blamed_on_the_trial(error: type[tf.errors.OpError]) -> None:
     raised = error(None, None, "CUDA_ERROR_ECC\nUNCORRECTABLE")
     with pytest.raises(DeviceError, match="GPU:1 failed: CUDA_ERROR_ECC UNCORRECTABLE"), tensorflow.blamed_on("GPU:1"):
         raise raised
@@ -37,14 +37,14 @@ def test_a_gpu_that_fails_is_no_fault_of_the_trial(error: type[tf.errors.OpError
         raise raised
 
 
-def test_what_a_trial_does_wrong_stays_its_fault_on_a_gpu_too() -> None:
+def test_a_trials_own_error_is_not_blamed_on_the_gpu() -> None:
     for error in (tf.errors.InvalidArgumentError(None, None, "shapes"), ValueError("no number")):
         with pytest.raises(type(error)), tensorflow.blamed_on("GPU:0"):
             raise error
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_a_card_that_computes_something_else_is_told(jit_compile: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_card_that_computes_wrong_results_is_refused(jit_compile: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     tensorflow._use(jit_compile=jit_compile)
     monkeypatch.setattr(tf, "ones", tf.zeros)
     with pytest.raises(RuntimeError, match="a sum of ones is 0 instead of 64"):
@@ -62,17 +62,14 @@ print(*(line.split()[-1] for line in open("/proc/self/maps") if "libcuda.so" in 
 
 
 @pytest.mark.slow
-def test_the_server_that_workers_are_forked_from_has_not_started_cuda() -> None:
-    """A process that has started CUDA cannot be forked: TensorFlow starts it when it lists the devices."""
-    said = subprocess.run([sys.executable, "-c", _LOADED], capture_output=True, text=True, check=True)
-    assert said.stdout.splitlines()[-2:] == ["None False", ""]
-
-
-# Workers that train one trial after another
+def test_the_server_of_workers_has_not_started_cuda() -> None:
+    """Fail if preloading lists devices: that starts CUDA, and a process that has started CUDA cannot be forked."""
+    process = subprocess.run([sys.executable, "-c", _LOADED], capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines()[-2:] == ["None False", ""]
 
 
 def play(engine: LocalEngine) -> str:
-    """Hears a trial to its end; the digests of the weights it began with and kept."""
+    """Wait for the end of a trial; return the digests of its initial and best weights."""
     while True:
         for event in engine.events(timeout=1):
             if isinstance(event, EpochEnded):
@@ -83,7 +80,7 @@ def play(engine: LocalEngine) -> str:
 
 
 @pytest.mark.slow
-def test_trials_in_one_process_come_out_bit_for_bit_as_in_processes_of_their_own(project: Path) -> None:
+def test_trials_in_one_process_give_the_same_bits_as_in_processes_of_their_own(project: Path) -> None:
     data = load_search_data(load_config("tiny", [], project).data, project)
     folder = data.save(project / "cache")
     shapes = [("max", (3, 4), 0.2), ("average", (2, 2), 0.5), ("max", (2, 3), 0.0), ("average", (3, 4), 0.3)]
@@ -101,14 +98,14 @@ def test_trials_in_one_process_come_out_bit_for_bit_as_in_processes_of_their_own
 
     def digests(order: list[TrialSpec], tasks_per_worker: int, reuse_key: str) -> dict[int, str]:
         engine = LocalEngine(tasks.run_task, tasks.PRELOAD, project / "log", 1, tasks_per_worker)
-        found = {}
+        by_slot = {}
         for spec in order:
             task = tasks.TrainTask(spec, folder, project / f"{reuse_key}-{spec.slot}", "CPU:0", 1, {})
             engine.start(("train", spec.slot), task, reuse_key=reuse_key)
-            found[spec.slot] = play(engine)
+            by_slot[spec.slot] = play(engine)
         assert len(engine._idle) == (0 if tasks_per_worker == 1 else 1)
         engine.close()
-        return found
+        return by_slot
 
     alone = digests(specs, 1, "")
     assert len(set(alone.values())) == 4

@@ -1,5 +1,6 @@
-"""Real processes; what they run needs no TensorFlow, so that a worker starts at once."""
+"""Engine tests with real processes; without TensorFlow they start at once."""
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -9,9 +10,11 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 
+import psutil
 import pytest
 
 from poolstudy.errors import TrialFailed
@@ -27,7 +30,7 @@ def record(epoch: int) -> EpochRecord:
 
 
 def run(task: str, on_epoch: OnEpoch) -> TrialResult:
-    """Does what the task says."""
+    """Do what the task says."""
     match task.split():
         case ["die", name]:
             os.kill(os.getpid(), signal.Signals[name])
@@ -74,19 +77,19 @@ KEYS = {number: ("train", number) for number in range(1, 8)}
 
 
 def play(engine: LocalEngine, stop_at: int = 99) -> list[Event]:
-    """Hears everything until no task runs."""
-    heard: list[Event] = []
+    """Return all events until no task runs."""
+    events: list[Event] = []
     deadline = time.monotonic() + 60
     while engine.running():
         assert time.monotonic() < deadline, "the engine does not end"
         for event in engine.events(timeout=0.2):
-            heard.append(event)
+            events.append(event)
             if isinstance(event, EpochEnded):
                 engine.answer(event.key, event.record.epoch >= stop_at)
-    return heard
+    return events
 
 
-def test_records_come_in_order_and_then_the_result(engine: LocalEngine) -> None:
+def test_records_come_in_order_before_the_result(engine: LocalEngine) -> None:
     engine.start(KEYS[7], "train")
     *epochs, last = play(engine)
     assert epochs == [EpochEnded(KEYS[7], record(epoch)) for epoch in (1, 2, 3)]
@@ -102,7 +105,7 @@ def test_a_task_stops_when_told(engine: LocalEngine) -> None:
     assert len(last.result.history) == 2
 
 
-def test_a_task_that_is_stopped_is_heard_of_no_more_and_the_others_go_on(engine: LocalEngine) -> None:
+def test_a_stopped_task_gives_no_more_events_and_the_others_go_on(engine: LocalEngine) -> None:
     engine.start(KEYS[1], "hang")
     engine.start(KEYS[2], "train")
     engine.stop(KEYS[1])
@@ -110,7 +113,7 @@ def test_a_task_that_is_stopped_is_heard_of_no_more_and_the_others_go_on(engine:
     assert {event.key for event in play(engine)} == {KEYS[2]}
 
 
-def test_what_is_not_taken_stays_and_a_task_that_has_ended_can_be_stopped(engine: LocalEngine) -> None:
+def test_untaken_events_stay_and_a_task_that_has_ended_can_be_stopped(engine: LocalEngine) -> None:
     engine.start(KEYS[1], "fail")
     engine.start(KEYS[2], "fail")
     assert all(engine._workers[KEYS[key]].pipe.poll(60) for key in (1, 2))  # both have ended
@@ -128,31 +131,31 @@ def test_each_task_has_a_process_of_its_own(engine: LocalEngine) -> None:
     assert len(set(ended)) == 3
 
 
-# Workers that are kept
+# Reused workers
 
 
 @pytest.fixture
 def keeping(tmp_path: Path) -> Iterator[LocalEngine]:
-    """An engine whose workers of a lane do three tasks."""
+    """Return an engine whose workers run three tasks of one reuse key."""
     made = LocalEngine(run, [], tmp_path / "log", threads=1, tasks_per_worker=3)
     yield made
     made.close()
 
 
 def process_of(engine: LocalEngine, key: int, task: str, reuse_key: str) -> int:
-    """Does a task to its end; the process that did it, 0 if it did not."""
+    """Run a task to its end; return the process that ran it, 0 after a failure."""
     engine.start(KEYS[key], task, timeout=1 if task == "hang" else None, reuse_key=reuse_key)
     last = play(engine)[-1]
     return last.result.parameter_count if isinstance(last, Finished) else 0
 
 
-def test_a_worker_does_three_tasks_of_its_lane_and_then_another_takes_its_place(keeping: LocalEngine) -> None:
+def test_a_worker_runs_three_tasks_of_its_reuse_key_and_is_then_replaced(keeping: LocalEngine) -> None:
     first, second, third, fourth = (process_of(keeping, key, "train", "a") for key in (1, 2, 3, 4))
     assert first == second == third != fourth
     assert not alive(first)
 
 
-def test_lanes_do_not_share_workers_and_a_task_without_a_lane_has_its_own(keeping: LocalEngine) -> None:
+def test_reuse_keys_do_not_share_workers_and_a_task_without_one_has_a_new_worker(keeping: LocalEngine) -> None:
     on_a, on_b, alone, alone_again, on_a_again = (
         process_of(keeping, key, "train", reuse_key) for key, reuse_key in enumerate(("a", "b", "", "", "a"), start=1)
     )
@@ -160,7 +163,7 @@ def test_lanes_do_not_share_workers_and_a_task_without_a_lane_has_its_own(keepin
     assert on_a_again == on_a
 
 
-def test_tasks_of_one_lane_at_the_same_time_have_a_worker_each(keeping: LocalEngine) -> None:
+def test_simultaneous_tasks_of_one_reuse_key_have_a_worker_each(keeping: LocalEngine) -> None:
     for key in (1, 2):
         keeping.start(KEYS[key], "train", reuse_key="a")
     assert len({event.result.parameter_count for event in play(keeping) if isinstance(event, Finished)}) == 2
@@ -168,23 +171,21 @@ def test_tasks_of_one_lane_at_the_same_time_have_a_worker_each(keeping: LocalEng
 
 
 @pytest.mark.parametrize("task", ["die SIGKILL", "exit 3", "fail", "raise", "hang"])
-def test_a_worker_whose_task_went_wrong_does_no_other_and_only_that_task_is_gone(
-    keeping: LocalEngine, task: str
-) -> None:
+def test_a_worker_whose_task_failed_is_replaced(keeping: LocalEngine, task: str) -> None:
     before = process_of(keeping, 1, "train", "a")
     assert process_of(keeping, 2, task, "a") == 0
     assert not alive(before)
     assert process_of(keeping, 3, "train", "a") not in {0, before}
 
 
-def test_a_worker_that_dies_while_it_waits_is_replaced(keeping: LocalEngine) -> None:
+def test_an_idle_worker_that_dies_is_replaced(keeping: LocalEngine) -> None:
     before = process_of(keeping, 1, "train", "a")
     os.kill(before, signal.SIGKILL)
-    assert keeping._idle[0].pipe.poll(60)  # it has gone with all its threads
+    assert keeping._idle[0].pipe.poll(60)  # it has ended with all its threads
     assert process_of(keeping, 2, "train", "a") not in {0, before}
 
 
-def test_a_task_of_a_kept_worker_stops_when_told_and_hangs_no_longer_than_allowed(keeping: LocalEngine) -> None:
+def test_a_task_of_a_reused_worker_can_stop_early_and_times_out(keeping: LocalEngine) -> None:
     before = process_of(keeping, 1, "train", "a")
     keeping.start(KEYS[2], "train", reuse_key="a")
     last = play(keeping, stop_at=2)[-1]
@@ -194,41 +195,26 @@ def test_a_task_of_a_kept_worker_stops_when_told_and_hangs_no_longer_than_allowe
     assert play(keeping) == [Lost(KEYS[3], "hung for more than 1 s")]
 
 
-def test_workers_that_retire_end_after_their_task(keeping: LocalEngine) -> None:
-    waits = process_of(keeping, 1, "train", "a")
+def test_retired_workers_end_after_their_task(keeping: LocalEngine) -> None:
+    idle = process_of(keeping, 1, "train", "a")
     keeping.start(KEYS[2], "train", reuse_key="b")
     keeping.retire()
-    assert not alive(waits)
+    assert not alive(idle)
     (ended,) = [event.result.parameter_count for event in play(keeping) if isinstance(event, Finished)]
     assert not alive(ended)
     assert process_of(keeping, 3, "train", "b") != ended
 
 
-def test_no_worker_that_waits_outlives_the_engine(tmp_path: Path) -> None:
-    engine = LocalEngine(run, [], tmp_path / "log", threads=1, tasks_per_worker=3)
-    waits = process_of(engine, 1, "train", "a")
-    assert alive(waits)
-    engine.close()
-    assert not alive(waits)
-
-
-# Calls
-
-
-def answers() -> str:
-    return "here"
-
-
-def dies() -> None:
-    os._exit(4)
-
-
-def hangs() -> None:
-    time.sleep(600)
+def test_no_idle_worker_outlives_the_engine(keeping: LocalEngine) -> None:
+    idle = process_of(keeping, 1, "train", "a")
+    assert alive(idle)
+    keeping.close()
+    assert not alive(idle)
 
 
 @pytest.mark.slow
-def test_calls_are_made_at_once_and_each_answers_for_itself(engine: LocalEngine) -> None:
+def test_parallel_calls_return_results_or_errors(engine: LocalEngine) -> None:
+    answers, dies, hangs = partial(str, "here"), partial(os._exit, 4), partial(time.sleep, 600)
     answered, died, hung, another_hung = engine.call_each([answers, dies, hangs, hangs], timeout=15)
     assert answered == "here"
     assert str(died) == "its process ended with exit code 4"
@@ -250,21 +236,21 @@ def test_calls_are_made_at_once_and_each_answers_for_itself(engine: LocalEngine)
         ("raise", Failed(KEYS[1], "ValueError: two lines")),
     ],
 )
-def test_a_task_that_goes_wrong_is_told_with_the_reason(engine: LocalEngine, task: str, event: Event) -> None:
+def test_a_failed_task_gives_an_event_with_the_reason(engine: LocalEngine, task: str, event: Event) -> None:
     engine.start(KEYS[1], task, timeout=3 if task == "hang" else 60)
     engine.start(KEYS[2], "train")
-    heard = play(engine)
-    assert event in heard
-    assert [one.key for one in heard if isinstance(one, Finished)] == [KEYS[2]]
+    events = play(engine)
+    assert event in events
+    assert [ended.key for ended in events if isinstance(ended, Finished)] == [KEYS[2]]
 
 
 def server() -> int:
-    """The process that workers are forked from."""
+    """Return the process that workers are forked from."""
     return int(vars(forkserver._forkserver)["_forkserver_pid"])
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_is_started_anew_and_its_workers_go_on(engine: LocalEngine) -> None:
+def test_a_server_that_dies_is_restarted_and_its_workers_go_on(engine: LocalEngine) -> None:
     engine.start(KEYS[1], "pause")
     engine.start(KEYS[2], "hang")
     hung = engine._workers[KEYS[2]].process.pid
@@ -279,7 +265,13 @@ def test_a_server_that_dies_is_started_anew_and_its_workers_go_on(engine: LocalE
     assert not alive(hung)
 
 
-def test_a_server_that_dies_again_and_again_is_told_in_one_line(tmp_path: Path) -> None:
+def run_script(script: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    (folder / "main.py").write_text(script)
+    command: list[str | Path] = [sys.executable, folder / "main.py", folder / "log"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
+
+
+def test_a_server_that_keeps_dying_is_an_error_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "deadly.py").write_text("import os; os._exit(3)")
     script = """
 import pathlib, sys
@@ -292,9 +284,9 @@ if __name__ == "__main__":
     except DeviceError as error:
         print(engine.running(), error)
 """
-    (tmp_path / "main.py").write_text(script)
-    said = subprocess.check_output([sys.executable, tmp_path / "main.py", tmp_path / "log"], text=True, cwd=tmp_path)
-    assert said.startswith("[] the server of workers dies again and again; expected one that goes on; see ")
+    assert run_script(script, tmp_path).stdout.startswith(
+        "[] the server of workers keeps dying; expected one that goes on; see "
+    )
 
 
 def test_what_a_worker_prints_goes_to_the_log(tmp_path: Path) -> None:
@@ -309,16 +301,9 @@ if __name__ == "__main__":
     engine.start(("train", 1), "quagga")
     print(len(list(engine.events(timeout=60))))
 """
-    (tmp_path / "main.py").write_text(script)
-    said = subprocess.run(
-        [sys.executable, tmp_path / "main.py", tmp_path / "log"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-    )
-    assert said.stdout == "1\n"
-    assert "quagga" not in said.stderr
+    process = run_script(script, tmp_path)
+    assert process.stdout == "1\n"
+    assert "quagga" not in process.stderr
     log = (tmp_path / "log").read_text()
     assert "printed quagga" in log
     assert "ValueError: raised quagga" in log
@@ -354,8 +339,6 @@ def test_workers_and_their_server_end_with_their_coordinator(tmp_path: Path) -> 
 
 
 def alive(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+    return False

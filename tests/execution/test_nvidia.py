@@ -1,4 +1,4 @@
-"""The driver's own interface, answered by a library that stands for it (driver.c): its cards are lines of a file."""
+"""NVIDIA's driver, replaced by a library (driver.c) whose cards are the lines of a file."""
 
 import ctypes
 import shutil
@@ -21,7 +21,7 @@ Cards = Callable[..., None]
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """libnvidia-ml.so.1 in a folder of its own."""
+    """Compile driver.c to libnvidia-ml.so.1."""
     if shutil.which("cc") is None:
         pytest.skip("no C compiler")
     path = tmp_path_factory.mktemp("driver") / "libnvidia-ml.so.1"
@@ -32,7 +32,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cards(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cards:
-    """Sets the driver's cards."""
+    """Return a function that sets the driver's cards."""
     monkeypatch.setattr(pynvml, "nvmlLib", ctypes.CDLL(str(library)))
     monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})
     file = tmp_path / "cards"
@@ -57,7 +57,7 @@ def _missing(name: str) -> None:
     raise OSError(f"{name}: cannot open shared object file")
 
 
-def test_cards_are_as_the_driver_has_them(cards: Cards) -> None:
+def test_cards_have_the_drivers_values(cards: Cards) -> None:
     cards(H200, FULL)
     assert nvidia.problem() == ""
     first, second = nvidia.cards()
@@ -76,7 +76,7 @@ def test_cards_are_as_the_driver_has_them(cards: Cards) -> None:
     assert nvidia.card_at("0000:99:00.0") is nvidia.card_at("") is None
 
 
-def test_load_and_memory_have_the_names_of_mlflows_own_metrics(cards: Cards) -> None:
+def test_load_and_memory_have_mlflows_metric_names(cards: Cards) -> None:
     cards(H200, FULL)
     meter = nvidia.Meter()
     # 150,000 MB of which 149,000 are free: 1,000 used, which is 0.67 percent.
@@ -85,7 +85,7 @@ def test_load_and_memory_have_the_names_of_mlflows_own_metrics(cards: Cards) -> 
         "system/gpu_3_memory_usage_megabytes": 1000.0,
         "system/gpu_3_memory_usage_percentage": 0.7,
     }
-    # The second one does not tell its load; the CPU has none.
+    # The second card does not report its load; the CPU has none.
     assert meter.read(Device(name="GPU:0", bus="0000:3d:00.0")) == {
         "system/gpu_0_memory_usage_megabytes": 149_990.0,
         "system/gpu_0_memory_usage_percentage": 100.0,
@@ -93,7 +93,7 @@ def test_load_and_memory_have_the_names_of_mlflows_own_metrics(cards: Cards) -> 
     assert meter.read(Device()) == {}
 
 
-def test_mlflow_has_these_names_itself(cards: Cards) -> None:
+def test_mlflows_own_monitor_gives_the_same_values(cards: Cards) -> None:
     from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
     cards(H200)
@@ -103,7 +103,7 @@ def test_mlflow_has_these_names_itself(cards: Cards) -> None:
     assert nvidia.Meter().read(Device(name="GPU:0", bus="0000:17:00.0")).items() <= theirs.items()
 
 
-def test_a_card_that_is_lost_while_it_is_watched_is_silent(cards: Cards) -> None:
+def test_a_card_that_is_lost_gives_no_values(cards: Cards) -> None:
     cards(H200)
     meter, device = nvidia.Meter(), Device(name="GPU:0", bus="0000:17:00.0")
     assert meter.read(device)
@@ -113,14 +113,14 @@ def test_a_card_that_is_lost_while_it_is_watched_is_silent(cards: Cards) -> None
 
 
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("code", "reason"),
     [
         (9, "no NVIDIA driver here"),
         (18, "NVIDIA's driver does not answer (RM has detected an NVML/RM version mismatch.)"),
         (999, "NVIDIA's driver does not answer (Unknown Error)"),
     ],
 )
-def test_a_driver_that_does_not_answer_says_why(cards: Cards, code: int, says: str) -> None:
+def test_the_reason_is_given_when_the_driver_does_not_answer(cards: Cards, code: int, reason: str) -> None:
     cards(f"error {code}")
-    assert nvidia.problem() == says
+    assert nvidia.problem() == reason
     assert nvidia.cards() == []

@@ -1,9 +1,8 @@
-"""The pictures: what they hold, and that equal weights give equal pixels."""
+"""Figures: their content, and that equal weights give equal pixels."""
 
 import dataclasses
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from conftest import make_result, make_spec
@@ -11,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
-from numpy.typing import NDArray
 from PIL import Image
 
 from poolstudy.figures import Subject, draw, outline
@@ -25,11 +23,11 @@ from poolstudy.figures.panel import Panel, PixelArtist, coloured, fitted, labels
 from poolstudy.figures.style import legible, mosaic, new_figure, save
 from poolstudy.figures.weights import _shared_bins, layer_histogram, weights_histogram
 from poolstudy.network.build import build_model, weights_of
-from poolstudy.network.forward import forward
-from poolstudy.network.weights import Maps, Weights
+from poolstudy.network.forward import maps_of
 from poolstudy.spec.colours import COLOURS
+from poolstudy.spec.layers import layers
 from poolstudy.spec.records import FigureSettings
-from poolstudy.spec.space import HyperParameters, Pooling
+from poolstudy.spec.space import HyperParameters
 
 
 def texts(figure: Figure) -> list[str]:
@@ -64,7 +62,7 @@ def test_weights_that_are_all_zero_have_bins_too() -> None:
 
 
 def counted(outline: StepPatch) -> int:
-    """How many values a histogram's outline holds."""
+    """Return the number of values under a histogram's outline."""
     return int(np.sum(outline.get_data()[0]))
 
 
@@ -86,7 +84,7 @@ def test_equal_weights_give_equal_pixels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one, two)
 
 
-def test_the_diagram_has_the_resolution_that_was_asked_for(tmp_path: Path) -> None:
+def test_the_diagram_has_the_given_resolution(tmp_path: Path) -> None:
     network = HyperParameters(pooling="max", pool_size=2, filters=(2,), dropout=0)
     drawn = outline(build_model(network, (8, 8, 1), 10, 5))
     assert drawn.layers[:2] == (("conv_1", (8, 8, 2), 20), ("pool_1", (4, 4, 2), 0))  # 3 x 3 x 1 x 2 and 2 biases
@@ -97,7 +95,7 @@ def test_the_diagram_has_the_resolution_that_was_asked_for(tmp_path: Path) -> No
     assert sizes[1][1] == pytest.approx(2 * sizes[0][1], rel=0.05)
 
 
-def test_tiles_stand_row_by_row_with_a_gap_between_them() -> None:
+def test_tiles_fill_rows_with_gaps_between_them() -> None:
     tiles = np.stack([np.full((1, 2), number, np.float32) for number in (1, 2, 3)])
     nan = np.nan
     expected = [[1, 1, nan, 2, 2], [nan] * 5, [3, 3, nan, nan, nan]]
@@ -107,10 +105,10 @@ def test_tiles_stand_row_by_row_with_a_gap_between_them() -> None:
 def pictures(
     network: HyperParameters, image_shape: tuple[int, int, int] = (28, 28, 1)
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[str]]:
-    """Rows and columns, in values, of a network's pictures of kernels and of feature maps, and the latter's texts."""
+    """Return the sizes, in values, of a network's kernel and feature map pictures, and the texts of the latter."""
     weights = weights_of(build_model(network, image_shape, 10, 5))
     image = np.zeros(image_shape, np.uint8)
-    maps = forward(weights, network.pooling, network.pool_size, image.astype(np.float32))
+    maps = maps_of(layers(network, image_shape, 10, 5), weights, image.astype(np.float32))
     drawn = kernels(weights, weights, 0.5, "heading"), maps_figure(image, maps, "caption", "heading")
     kernel_sizes, map_sizes = (
         [picture.values.shape[:2] for picture in figure.findobj(PixelArtist) if isinstance(picture, PixelArtist)]
@@ -145,40 +143,9 @@ def test_any_number_of_filters_is_laid_out(filters: int, kernel: tuple[int, int]
     assert map_sizes[0] == maps  # one map is as wide as four; 512: 16 rows of 32
 
 
-def test_a_later_convolution_of_few_filters_is_no_wider_than_its_tiles_elsewhere() -> None:
+def test_few_filters_of_a_later_convolution_leave_white_on_the_right() -> None:
     sizes, _, _ = pictures(HyperParameters(pooling="max", pool_size=2, filters=(3, 2), dropout=0), (8, 8, 1))
-    assert sizes == [(3, 63)] * 2 + [(11, 63)] * 2  # 3 rows of 2 tiles, and paper
-
-
-def test_feature_maps_are_what_the_layers_compute() -> None:
-    """One filter that adds 1 to the middle pixel: the maps are the image plus 1, and its average or greatest value."""
-    image = np.arange(16, dtype=np.float32).reshape(4, 4, 1)
-    kernel = np.zeros((3, 3, 1, 1), np.float32)
-    kernel[1, 1] = 1
-    weights: Weights = {"conv_1/kernel": kernel, "conv_1/bias": np.ones(1, np.float32)}
-    greatest, average = forward(weights, "max", 2, image), forward(weights, "average", 2, image)
-    np.testing.assert_array_equal(greatest["conv_1"], image + 1)
-    np.testing.assert_array_equal(greatest["pool_1"][:, :, 0], [[6, 8], [14, 16]])
-    np.testing.assert_array_equal(average["pool_1"][:, :, 0], [[3.5, 5.5], [11.5, 13.5]])
-
-
-def by_keras(model: keras.Model, image: NDArray[np.float32]) -> Maps:
-    names = [layer.name for layer in model.layers if layer.name.startswith(("conv_", "pool_"))]
-    outputs = keras.Model(model.inputs, [model.get_layer(name).output for name in names])([image[None]])
-    return {name: keras.ops.convert_to_numpy(output)[0] for name, output in zip(names, outputs, strict=True)}
-
-
-@pytest.mark.parametrize("pooling", ["average", "max"])
-@pytest.mark.parametrize("pool_size", [2, 3])  # of 7 pixels: one is left out, and over
-def test_without_tensorflow_the_maps_are_the_same(pooling: Pooling, pool_size: int) -> None:
-    network = HyperParameters(pooling=pooling, pool_size=pool_size, filters=(5, 3), dropout=0)
-    model = build_model(network, (14, 10, 3), 2, 3)
-    image = np.random.default_rng(2).random((14, 10, 3), np.float32)
-    drawn = forward(weights_of(model), pooling, pool_size, image)
-    expected = by_keras(model, image)
-    assert list(drawn) == list(expected)
-    for layer, maps in expected.items():
-        np.testing.assert_allclose(drawn[layer], maps, atol=1e-6)
+    assert sizes == [(3, 63)] * 2 + [(11, 63)] * 2  # 3 rows of 2 tiles, and white
 
 
 def test_a_picture_is_enlarged_value_by_value(tmp_path: Path) -> None:
@@ -204,7 +171,7 @@ def test_a_picture_keeps_its_proportions() -> None:
     assert fitted((0, 0, 1, 1), figure, (10, 40), "NW") == (0, 0.5, 1, 0.5)
 
 
-def test_colours_span_what_they_are_told_to() -> None:
+def test_colours_span_the_given_range() -> None:
     colours = coloured(np.array([[-9, -0.5, 0, 0.5, np.nan]]), WEIGHT_COLOURS, -0.5, 0.5)[0].tolist()
     assert colours[0] == colours[1] == [5, 48, 97]  # the dark blue that RdBu_r begins with
     assert min(colours[2]) > 240
@@ -230,14 +197,14 @@ def test_confusions_are_counted_by_true_and_predicted_class() -> None:
     assert sorted(text for text in written if text.isdigit()) == ["1", "1", "1", "2"]
 
 
-def test_the_surest_mistakes_come_first() -> None:
+def test_the_most_confident_mistakes_come_first() -> None:
     labels = np.array([0, 1, 0, 1], np.uint8)
-    answers = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.4, 0.6]], np.float32)
-    assert most_wrong(labels, answers, 5).tolist() == [2, 1]
-    assert most_wrong(labels, answers, 1).tolist() == [2]
+    probabilities = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.4, 0.6]], np.float32)
+    assert most_wrong(labels, probabilities, 5).tolist() == [2, 1]
+    assert most_wrong(labels, probabilities, 1).tolist() == [2]
 
 
-def test_a_name_that_the_font_has_no_letters_for_becomes_its_number() -> None:
+def test_a_class_name_without_glyphs_becomes_its_number() -> None:
     assert legible("Coat", 4) == "Coat"
     assert legible("샌들", 5) == "class 5"
     assert legible("", 6) == "class 6"
@@ -248,23 +215,23 @@ def subject(network: HyperParameters, image_shape: tuple[int, int, int], names: 
     model = build_model(network, image_shape, len(names), 5)
     weights = weights_of(model)
     images = np.random.default_rng(1).integers(0, 256, (6, *image_shape), np.uint8)
-    answers = np.eye(len(names), dtype=np.float32)[np.arange(6) % len(names)]
+    probabilities = np.eye(len(names), dtype=np.float32)[np.arange(6) % len(names)]
     spec = make_spec()
     data = spec.data.model_copy(update={"class_names": names, "image_shape": image_shape})
     spec = spec.model_copy(update={"hyperparameters": network, "data": data})
     result, labels = make_result([0.5]), np.zeros(6, np.uint8)
-    return Subject(spec, result, outline(model), weights, weights, images, labels, answers)
+    return Subject(spec, result, outline(model), weights, weights, images, labels, probabilities)
 
 
 @pytest.mark.parametrize(
     ("image_shape", "names"),
     [
         ((8, 8, 3), ("a", "b")),  # colour images
-        ((8, 8, 1), ("샌들", "$\\frac", "x_{", "%s")),  # no letters for it; a broken formula; a format
-        ((8, 8, 1), tuple(map(str, range(30)))),  # more classes than numbers could be read of
+        ((8, 8, 1), ("샌들", "$\\frac", "x_{", "%s")),  # no glyphs in the font; a broken formula; a format
+        ((8, 8, 1), tuple(map(str, range(30)))),  # too many classes for numbers
     ],
 )
-def test_every_picture_is_drawn_and_twice_the_same(
+def test_every_figure_is_drawn_the_same_twice(
     tmp_path: Path, image_shape: tuple[int, int, int], names: tuple[str, ...]
 ) -> None:
     network = HyperParameters(pooling="max", pool_size=2, filters=(2, 3), dropout=0)

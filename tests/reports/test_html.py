@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from poolstudy.reports.html import breakable, charts, embedded
-from poolstudy.reports.html.numbers import difference, number, percent, seconds
+from poolstudy.reports.html.numbers import difference, number, percent
 from poolstudy.reports.runs import pixel_images
 
 
@@ -34,8 +34,7 @@ def test_differences_have_their_sign_unless_they_are_nothing() -> None:
     assert difference(None) == ""
 
 
-def test_times_and_shares() -> None:
-    assert [seconds(value) for value in (8.25, 59.9, 75, 3720)] == ["8.2 s", "59.9 s", "1 min 15 s", "1 h 02 min"]
+def test_shares_are_percentages() -> None:
     assert percent(0.125) == "12 %"
     assert percent(0.125, 1) == "12.5 %"
 

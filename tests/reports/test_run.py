@@ -1,4 +1,4 @@
-"""Runs in the terminal: what is said, at any width, of runs however they ended."""
+"""Runs in the terminal, at any width and in any state."""
 
 import io
 import re
@@ -30,7 +30,7 @@ RESULT = make_result([1.0, 0.5, 0.75])
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with one trial of each kind of end, and a store."""
+    """Return a project folder for runs in each state."""
     root = tmp_path_factory.mktemp("show")
     shutil.copytree(REPOSITORY / "conf" / "tracking", root / "conf" / "tracking")
     return root
@@ -43,7 +43,7 @@ def tracker(root: Path) -> Tracker:
 
 @pytest.fixture(scope="module")
 def complete(tracker: Tracker, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A lost attempt at slot 7, and the one that was then complete."""
+    """Log a lost attempt at slot 7 and the complete one after it; return the latter."""
     lost = open_trial(tracker, make_spec(), "trial-0007", 0)
     tracker.close_trial(lost, "lost", reason="its process was ended by SIGKILL")
     run_id = open_trial(tracker, make_spec(), "trial-0007-retry-1", 1)
@@ -65,7 +65,7 @@ def shown(root: Path, run: str, width: int = 80, encoding: str = "utf-8") -> lis
     return [line.rstrip() for line in text.splitlines()]
 
 
-def test_a_complete_run_is_told_from_its_state_to_its_files(root: Path, tracker: Tracker, complete: str) -> None:
+def test_a_complete_run_is_shown_from_its_state_to_its_files(root: Path, tracker: Tracker, complete: str) -> None:
     lines = shown(root, complete)
     assert lines[0] == "trial-0007-retry-1 of study s: complete"
     assert lines[2] == f"run {complete}"
@@ -74,14 +74,14 @@ def test_a_complete_run_is_told_from_its_state_to_its_files(root: Path, tracker:
     assert "training  epochs 3, patience 2, dense_units 100, deterministic False" in text
     assert "seed      99" in text
     assert "data      tiny (dddddddddddd): 4 training and 1 validation images, 8x8x1, 2" in text
-    reached = [
-        "best_epoch         2",
-        "best_val_loss      0.5000",
+    result = [
         "best_val_accuracy  0.7000",
+        "best_val_loss      0.5000",
+        "best_epoch         2",
         "parameter_count    12",
     ]
-    reached += ["train_seconds      2.0", "images_per_second  2", "stopped by         epochs"]
-    assert "\n  ".join(reached) in text
+    result += ["train_seconds      2.0", "images_per_second  2", "stopped by         epochs"]
+    assert "\n  ".join(result) in text
     assert f"trial-0007-retry-1  complete     {complete}" in text
     assert re.search(r"trial-0007  lost         [0-9a-f]{32}", text)
     assert f"spec       {make_spec().digest}" in text
@@ -96,7 +96,7 @@ def test_a_complete_run_is_told_from_its_state_to_its_files(root: Path, tracker:
 
 def test_the_best_epoch_is_marked_and_bars_are_as_long_as_the_losses(root: Path, complete: str) -> None:
     lines = shown(root, complete)
-    start = next(number for number, line in enumerate(lines) if line == "EpochRunner")
+    start = next(number for number, line in enumerate(lines) if line == "Epochs")
     assert lines[start + 1].split() == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds", "val_loss"]
     # Sixteen blocks are the highest loss, 1.0.
     assert lines[start + 2].split() == ["1", "1.2500", "0.2500", "1.0000", "0.5000", "2.3", "█" * 16]
@@ -104,7 +104,7 @@ def test_the_best_epoch_is_marked_and_bars_are_as_long_as_the_losses(root: Path,
     assert lines[start + 4].split() == ["3", "0.7500", "0.7500", "0.7500", "0.6875", "12.0", "█" * 12]
 
 
-def test_layers_are_told_untrained_and_trained(root: Path, complete: str) -> None:
+def test_layers_are_shown_untrained_and_trained(root: Path, complete: str) -> None:
     lines = [line.split() for line in shown(root, complete)]
     assert ["conv_1/kernel", "3x3x1x3", "+0.0077", "±", "0.1569", "-0.0316", "±", "0.1755"] in lines
     assert ["conv_1/bias", "3", "+0.0000", "±", "0.0000", "+0.0276", "±", "0.0355"] in lines
@@ -112,7 +112,7 @@ def test_layers_are_told_untrained_and_trained(root: Path, complete: str) -> Non
 
 def test_40_columns_and_ascii_are_enough(root: Path, complete: str) -> None:
     lines = shown(root, complete, width=40, encoding="ascii")
-    # Only what is there to be copied whole (digests, the path, the link) is wider.
+    # Only lines to copy (digests, the path, the link) are wider.
     assert all(len(line) <= 40 or " " not in line.strip() or line.split()[0] in COPIED for line in lines)
     assert "   *2 1.0000 0.5000 0.5000 0.6250 1.5 #" in lines
     assert "    3 0.7500 0.7500 0.7500 0.6875  12 ##" in lines
@@ -132,9 +132,7 @@ COPIED = {"spec", "data", "weights", "untrained"}
         (None, "", "running"),
     ],
 )
-def test_a_run_that_ended_before_its_first_epoch_is_told_too(
-    root: Path, tracker: Tracker, state: Any, reason: str, standing: str
-) -> None:
+def test_a_run_without_epochs_is_shown(root: Path, tracker: Tracker, state: Any, reason: str, standing: str) -> None:
     run_id = open_trial(tracker, make_spec(slot=8), "trial-0008", 0)
     if state:
         tracker.close_trial(run_id, state, reason=reason)
@@ -143,13 +141,13 @@ def test_a_run_that_ended_before_its_first_epoch_is_told_too(
     lines = shown(root, run_id)
     assert lines[0] == f"trial-0008 of study s: {standing}"
     assert (f"because {reason}" in lines) is bool(reason)
-    assert lines[lines.index("EpochRunner") + 1] == "  none ended"
+    assert lines[lines.index("Epochs") + 1] == "  none finished"
     assert ("  nothing yet" in lines) is (state is None)
     assert "Layers" not in lines
     assert "seed      99" in "\n".join(lines)
 
 
-def test_a_run_that_was_lost_on_its_way_has_the_epochs_it_had(root: Path, tracker: Tracker) -> None:
+def test_a_lost_run_is_shown_with_its_logged_epochs(root: Path, tracker: Tracker) -> None:
     run_id = open_trial(tracker, make_spec(slot=9), "trial-0009", 0)
     for record in make_result([2.0, 1.0]).history:
         tracker.log_epoch(run_id, record)
@@ -159,7 +157,7 @@ def test_a_run_that_was_lost_on_its_way_has_the_epochs_it_had(root: Path, tracke
     assert ["*2", "1.1000", "0.5000", "1.0000", "0.7000", "2.0", "█" * 8] in lines
 
 
-def test_a_study_is_told_by_its_settings_its_trials_and_its_best(root: Path, tracker: Tracker) -> None:
+def test_a_study_is_shown_with_its_settings_trials_and_best_run(root: Path, tracker: Tracker) -> None:
     study = Tracker(tracker.uri, "mlruns/artifacts", "whole", root)
     run_id = study.open_study({"seed": 3, "objective": "best_val_loss"}, {})
     assert "  runs    none yet" in shown(root, run_id)
@@ -178,7 +176,7 @@ def test_a_study_is_told_by_its_settings_its_trials_and_its_best(root: Path, tra
 
 
 def run_with(tracker: Tracker, folder: Path, spec: TrialSpec | None = None, **files: str) -> str:
-    """A complete run of slot 7 with these files, by their names without ".json" and ".csv"."""
+    """Log a complete run of slot 7 with these files, named without ".json" and ".csv"."""
     run_id = open_trial(tracker, spec or make_spec(), "trial-0007", 0)
     for name, text in files.items():
         (folder / f"{name}.{'csv' if name == 'layers' else 'json'}").write_text(text)
@@ -187,12 +185,12 @@ def run_with(tracker: Tracker, folder: Path, spec: TrialSpec | None = None, **fi
     return run_id
 
 
-def test_files_that_hold_terminal_codes_are_told_without_them(root: Path, tracker: Tracker, tmp_path: Path) -> None:
+def test_terminal_codes_in_files_are_escaped(root: Path, tracker: Tracker, tmp_path: Path) -> None:
     spec = make_spec()
     spec = spec.model_copy(update={"data": spec.data.model_copy(update={"digest": "\x1b[2Jd"})})
     environment = '{"device": "\\u001b[31mCPU", "packages": {"keras": "\\u001b[2J"}}'
     run_id = run_with(tracker, tmp_path, spec, environment=environment)
-    text = "\n".join(shown(root, run_id, 200))  # which asserts that there is no escape character
+    text = "\n".join(shown(root, run_id, 200))  # asserts that there is no escape character
     assert "data      tiny (\\x1b[2Jd)" in text
     assert "keras \\x1b[2J" in text
     assert "device    \\x1b[31mCPU, None thread(s)" in text
@@ -210,22 +208,20 @@ def test_files_that_hold_terminal_codes_are_told_without_them(root: Path, tracke
         '{"code": {"source_digest": null}}',
     ],
 )
-def test_an_environment_that_is_none_is_called_damaged(
-    root: Path, tracker: Tracker, tmp_path: Path, environment: str
-) -> None:
+def test_a_damaged_environment_is_reported(root: Path, tracker: Tracker, tmp_path: Path, environment: str) -> None:
     lines = shown(root, run_with(tracker, tmp_path, environment=environment))
-    assert lines[lines.index("Computed with") + 1] == "  environment.json  damaged"
+    assert lines[lines.index("Environment") + 1] == "  environment.json  damaged"
 
 
 @pytest.mark.parametrize(
     "layers", ["layer,weight\nconv_1,kernel\n", LAYERS + "conv_2,kernel\n", LAYERS + "a,b,c,d,e,f,g\n"]
 )
-def test_layers_that_are_none_are_called_damaged(root: Path, tracker: Tracker, tmp_path: Path, layers: str) -> None:
+def test_damaged_layers_are_reported(root: Path, tracker: Tracker, tmp_path: Path, layers: str) -> None:
     lines = shown(root, run_with(tracker, tmp_path, layers=layers))
     assert lines[lines.index("Layers") + 1] == "  layers.csv is damaged"
 
 
-def test_a_best_run_without_metrics_is_told_by_its_name(root: Path, tracker: Tracker) -> None:
+def test_a_best_run_without_metrics_is_shown_by_its_name(root: Path, tracker: Tracker) -> None:
     study = Tracker(tracker.uri, "mlruns/artifacts", "bare", root)
     run_id = study.open_study({"objective": "best_val_accuracy"}, {})
     study.close_trial(open_trial(study, make_spec(slot=1), "trial-0001", 0), "complete")
@@ -233,26 +229,26 @@ def test_a_best_run_without_metrics_is_told_by_its_name(root: Path, tracker: Tra
 
 
 @pytest.mark.slow
-def test_the_command_tells_a_real_run_in_plain_text(finished: tuple[Path, Any], poolstudy: Command) -> None:
+def test_the_command_shows_a_real_run_in_plain_text(finished: tuple[Path, Any], poolstudy: Command) -> None:
     root, ran = finished
     best = re.search(r"Best run: ([0-9a-f]{32})", ran.stdout)
     assert best, ran.stdout + ran.stderr
-    said = poolstudy(root, "show", "best")
-    assert (said.returncode, said.stderr) == (0, "")
-    assert said.stdout == poolstudy(root, "show", best[1][:8], COLUMNS="80").stdout
-    assert f"\nrun {best[1]}\n" in said.stdout
-    assert "\x1b" not in said.stdout
-    assert "conv_1/kernel" in said.stdout
-    found = find_run(f"sqlite:///{root}/mlruns/mlflow.db", "best")
-    assert f"best_val_accuracy  {found.metrics['best_val_accuracy']:.4f}" in said.stdout
+    done = poolstudy(root, "show", "best")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == poolstudy(root, "show", best[1][:8], COLUMNS="80").stdout
+    assert f"\nrun {best[1]}\n" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "conv_1/kernel" in done.stdout
+    run = find_run(f"sqlite:///{root}/mlruns/mlflow.db", "best")
+    assert f"best_val_accuracy  {run.metrics['best_val_accuracy']:.4f}" in done.stdout
     narrow = poolstudy(root, "show", "best", COLUMNS="40", PYTHONIOENCODING="ascii")
     assert (narrow.returncode, narrow.stderr) == (0, "")
 
 
 @pytest.mark.slow
-def test_a_run_that_is_not_there_ends_with_one_line(project: Path, poolstudy: Command) -> None:
+def test_an_unknown_run_ends_with_one_line(project: Path, poolstudy: Command) -> None:
     for run, code, why in (("best", 3, "no "), ("../etc", 2, "names no run")):
-        said = poolstudy(project, "show", run)
-        assert (said.returncode, said.stdout) == (code, "")
-        assert said.stderr.count("\n") == 1
-        assert why in said.stderr
+        done = poolstudy(project, "show", run)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert done.stderr.count("\n") == 1
+        assert why in done.stderr

@@ -1,4 +1,4 @@
-"""Runs side by side: the page, what it says where it cannot compare, and what a browser makes of it."""
+"""Comparisons of stored runs: the page, its notes on what cannot be compared, and the page in a browser."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ EVIL = "<script>alert('x')</script>"
 
 
 def make_data(root: Path, side: int, count: int, seed: int = 1, name: str = "tiny") -> DataIdentity:
-    """Random images of two classes, the second of which has an evil name, in the cache."""
+    """Put random images of two classes into the cache; the name of the second class is markup."""
     random = np.random.default_rng(seed)
     images: NDArray[np.uint8] = random.integers(0, 256, (count, side, side, 1), np.uint8)
     labels: NDArray[np.uint8] = (np.arange(count) % 2).astype(np.uint8)
@@ -45,12 +45,12 @@ def make_data(root: Path, side: int, count: int, seed: int = 1, name: str = "tin
 
 
 def make_network(folder: Path, spec: TrialSpec, seed: int) -> None:
-    """The files of a run that a comparison reads, of a network that was never trained."""
+    """Write the files of a run that a comparison reads, of a network that was never trained."""
     folder.mkdir(parents=True)
     classes = len(spec.data.class_names)
-    model = build_model(spec.hyperparameters, spec.data.image_shape, classes, 5)
+    model = build_model(spec.hyperparameters, spec.data.image_shape, classes, spec.training.dense_units)
     random = np.random.default_rng(seed)
-    model.set_weights([random.normal(0, 0.1, one.shape).astype(np.float32) for one in model.get_weights()])
+    model.set_weights([random.normal(0, 0.1, array.shape).astype(np.float32) for array in model.get_weights()])
     model.save(folder / "model.keras")
     np.savez(folder / "untrained.npz", **weights_of(model))  # type: ignore[arg-type]
     predictions = random.dirichlet([1] * classes, spec.data.validation_images).astype(np.float32)
@@ -72,7 +72,7 @@ def add(
     reason: str = "",
     before: tuple[float, ...] = (1.0,),
 ) -> str:
-    """A run that ended so, with the files of a folder; its least loss came after these, in epoch 2 if not said."""
+    """Log a run with the files of a folder; its best epoch follows those with the losses `before`."""
     run_id = open_trial(tracker, spec, f"trial-{spec.slot:04d}", 0)
     result = make_result([*before, 0.5 / spec.slot])
     for record in result.history:
@@ -100,35 +100,40 @@ def tracker(root: Path) -> Tracker:
 
 @pytest.fixture(scope="module")
 def runs(root: Path, tracker: Tracker) -> dict[str, str]:
-    """Runs of each kind, by what is special about them."""
+    """Log runs of each kind; return their IDs by what is special about them."""
     data, other = make_data(root, 8, 6), make_data(root, 12, 6, seed=2, name="other")
     specs = {
         "max": spec_of(1, "max", data),
         "average": spec_of(2, "average", data),
         "pruned": spec_of(3, "average", data, (10,)),
         "other": spec_of(4, "max", other),
-        "away": spec_of(5, "max", other.model_copy(update={"digest": "e" * 64, "parts": {"validation_images": "?"}})),
+        "absent": spec_of(5, "max", other.model_copy(update={"digest": "e" * 64, "parts": {"validation_images": "?"}})),
     }
     folder = root / "networks"
     for name, spec in specs.items():
         make_network(folder / name, spec, seed=spec.slot)
-    found = {
+    ids = {
         name: add(tracker, spec, folder / name, "pruned" if name == "pruned" else "complete")
         for name, spec in specs.items()
     }
-    found["twin"] = add(tracker, spec_of(6, "max", data), folder / "max")
-    found["failed"] = add(tracker, spec_of(7, "max", data), None, "failed", EVIL)
-    return found
+    ids["twin"] = add(tracker, spec_of(6, "max", data), folder / "max")
+    ids["failed"] = add(tracker, spec_of(7, "max", data), None, "failed", EVIL)
+    return ids
 
 
-def made(root: Path, *ids: str) -> str:
+def page_of(root: Path, *ids: str) -> str:
     return compare(ids, root).page.read_text(encoding="utf-8")
 
 
 def cells(page: str, title: str) -> list[str]:
-    """The cells of the first line of this title, as markup."""
-    after = page.split(f"<div>{title}</div>", 1)[1].split("</tr>", 1)[0]
-    return re.findall(r"<td.*?</td>", after, re.DOTALL)
+    """Return the cells of the first row of this title, as markup."""
+    row = page.split(f"<div>{title.replace('_', '_<wbr>')}</div>", 1)[1].split("</tr>", 1)[0]
+    return re.findall(r"<td.*?</td>", row, re.DOTALL)
+
+
+def words(page: str, title: str) -> list[str]:
+    """Return the texts in the cells of the first row of this title."""
+    return re.findall(r'<span class="words">(.*?)</span>', "".join(cells(page, title)), re.DOTALL)
 
 
 def pictures(page: str, title: str) -> list[list[tuple[str, str]]]:
@@ -139,35 +144,33 @@ def pictures(page: str, title: str) -> list[list[tuple[str, str]]]:
 
 @pytest.fixture(scope="module")
 def page(root: Path, runs: dict[str, str]) -> str:
-    return made(root, runs["max"], runs["twin"], runs["average"], runs["pruned"], runs["other"], runs["failed"])
+    return page_of(root, runs["max"], runs["twin"], runs["average"], runs["pruned"], runs["other"], runs["failed"])
 
 
 def test_equal_weights_give_equal_pixels_and_others_do_not(page: str) -> None:
     for title in ("conv_1", "conv_2", "conv_1 kernel", "dense_2 kernel", "pool_1", "counts"):
-        one, twin, average, *_ = pictures(page, title)
-        assert one == twin, title
-        assert one != average, title
+        first, twin, average, *_ = pictures(page, title)
+        assert first == twin, title
+        assert first != average, title
 
 
-def test_only_what_differs_stands_above(page: str) -> None:
-    differing = page.split("What differs", 1)[1].split("What they reached", 1)[0]
-    assert "<td>max</td><td>max</td><td>average</td><td>average</td><td>max</td><td>max</td>" in differing
-    assert "batch_size" not in differing
+def test_only_the_parameters_that_differ_are_rows(page: str) -> None:
+    assert words(page, "pooling") == ["max", "max", "average", "average", "max", "max"]
+    assert "batch_<wbr>size" not in page
     assert "<dt>batch_size</dt><dd>32</dd>" in page
 
 
 def test_metrics_have_their_differences_to_the_first(page: str) -> None:
     # Of make_result([1, 0.5 / slot]): losses 0.5, 0.5 / 6 = 0.0833, …
-    row = page.split('scope="row">best_<wbr>val_<wbr>loss', 1)[1].split("</tr>", 1)[0]
-    assert re.findall(r">([0-9.–]+)<", row)[:2] == ["0.5000", "0.0833"]
-    assert '<span class="change">−0.4167</span>' in row
+    assert words(page, "best_val_loss")[:2] == ["0.5000", "0.0833"]
+    assert '<div class="below">−0.4167</div>' in cells(page, "best_val_loss")[1]
 
 
 def test_runs_of_other_data_and_without_files_are_compared_where_they_can_be(page: str) -> None:
-    assert [bool(found) for found in pictures(page, "conv_1")] == [True] * 5 + [False]
-    assert [bool(found) for found in pictures(page, "pool_1")] == [True] * 4 + [False] * 2
-    assert [bool(found) for found in pictures(page, "conv_2")] == [True, True, True, False, True, False]
-    assert all(pictures(page, "loss"))  # even the failed one has its epochs
+    assert list(map(bool, pictures(page, "conv_1"))) == [True] * 5 + [False]
+    assert list(map(bool, pictures(page, "pool_1"))) == [True] * 4 + [False] * 2
+    assert list(map(bool, pictures(page, "conv_2"))) == [True, True, True, False, True, False]
+    assert all(pictures(page, "loss"))  # even the failed run has its epochs
     assert "validated on other images than trial-0001" in page
     assert "its files are gone" not in page
 
@@ -183,13 +186,13 @@ def test_a_tag_set_by_hand_is_shown_as_text(root: Path, tracker: Tracker, runs: 
     client.set_tag(runs["average"], "mlflow.runName", "<script>name")
     client.set_tag(runs["average"], "poolstudy.pictures", "<script>note")
     try:
-        page = made(root, runs["max"], runs["average"])
+        page = page_of(root, runs["max"], runs["average"])
     finally:
         client.set_tag(runs["average"], "mlflow.runName", "trial-0002")
         client.delete_tag(runs["average"], "poolstudy.pictures")
     assert "<script" not in page
     assert '<div class="name">&lt;script&gt;name</div>' in page
-    assert "<div>&lt;script&gt;note</div>" in page
+    assert words(page, "notes") == ["", "&lt;script&gt;note"]
 
 
 def test_the_page_holds_everything_and_the_study_has_it_too(root: Path, tracker: Tracker, runs: dict[str, str]) -> None:
@@ -199,12 +202,12 @@ def test_the_page_holds_everything_and_the_study_has_it_too(root: Path, tracker:
     assert "http" not in page.replace("http-equiv", "")
     logged = {Path(item.path).name for item in MlflowClient(tracker.uri).list_artifacts(done.run_id, "compare")}
     assert {done.page.name, done.picture.name} <= logged
-    with Image.open(done.picture) as sheet:
-        assert sheet.width > 500
+    with Image.open(done.picture) as picture:
+        assert picture.width > 500
 
 
-def test_data_that_are_not_here_are_told_and_left_out(root: Path, runs: dict[str, str]) -> None:
-    done = compare((runs["away"], runs["failed"]), root)
+def test_data_that_are_not_on_this_machine_are_noted_and_left_out(root: Path, runs: dict[str, str]) -> None:
+    done = compare((runs["absent"], runs["failed"]), root)
     page = done.page.read_text(encoding="utf-8")
     assert "the images of other (eeeeeeeeeeee) are not on this machine" in done.notes[0]
     assert "are not on this machine" in page
@@ -213,21 +216,20 @@ def test_data_that_are_not_here_are_told_and_left_out(root: Path, runs: dict[str
     assert "Feature maps" not in page
 
 
-def test_runs_of_two_studies_are_told_apart_and_the_page_goes_to_the_first_ones(
+def test_the_studies_of_runs_are_compared_and_the_page_goes_to_the_first_ones(
     root: Path, tracker: Tracker, runs: dict[str, str]
 ) -> None:
     second = Tracker("sqlite:///mlruns/mlflow.db", "mlruns/artifacts", "elsewhere", root)
     own = second.open_study({"objective": "best_val_accuracy"}, {})
     spec = spec_of(1, "average", make_data(root, 8, 6)).model_copy(update={"study": "elsewhere"})
-    there = add(second, spec, root / "networks" / "average")
+    other = add(second, spec, root / "networks" / "average")
     second.close_study(own, "complete", {})
     try:
-        done = compare((there, runs["average"]), root)
+        done = compare((other, runs["average"]), root)
     finally:  # it is the latest study now, and another test asks for that
         MlflowClient(tracker.uri).delete_experiment(second.experiment_id)
     page = done.page.read_text(encoding="utf-8")
-    differing = page.split("What differs", 1)[1].split("What they reached", 1)[0]
-    assert "<td>elsewhere</td><td>s</td>" in differing
+    assert words(page, "study") == ["elsewhere", "s"]
     assert "2 runs of elsewhere and s" in page
     assert done.run_id == own
 
@@ -238,12 +240,12 @@ def test_runs_of_other_classes_are_compared_where_they_can_be(
     data = make_data(root, 8, 6)
     three = spec_of(10, "max", data.model_copy(update={"class_names": (*data.class_names, "third")}))
     make_network(root / "networks" / "three", three, seed=10)
-    page = made(root, runs["max"], add(tracker, three, root / "networks" / "three"))
-    assert "has answers of another shape than trial-0001: not compared image by image" in page
-    assert [bool(found) for found in pictures(page, "counts")] == [True, False]
+    page = page_of(root, runs["max"], add(tracker, three, root / "networks" / "three"))
+    assert "has predictions of another shape than trial-0001: not compared image by image" in page
+    assert list(map(bool, pictures(page, "counts"))) == [True, False]
 
 
-def test_a_studys_name_that_is_a_path_is_none_here(root: Path, tracker: Tracker) -> None:
+def test_a_studys_name_that_is_a_path_becomes_a_file_name(root: Path, tracker: Tracker) -> None:
     data = make_data(root, 8, 6)
     ids = [add(tracker, spec_of(slot, "max", data), root / "networks" / "max") for slot in (18, 19)]
     for run_id in ids:
@@ -272,14 +274,14 @@ def test_reproductions_of_a_study_that_was_never_run_here_keep_the_page_themselv
     assert logged == {done.page.name, done.picture.name}
 
 
-def test_files_that_are_gone_or_damaged_are_told(root: Path, tracker: Tracker, runs: dict[str, str]) -> None:
+def test_files_that_are_gone_or_damaged_are_noted(root: Path, tracker: Tracker, runs: dict[str, str]) -> None:
     data = make_data(root, 8, 6)
     gone, damaged = (add(tracker, spec_of(slot, "max", data), root / "networks" / "max") for slot in (8, 9))
     artifacts = root / "mlruns" / "artifacts" / "s"
     shutil.rmtree(artifacts / gone)
     for name in ("model.keras", "validation.npz", "spec.json", "history.csv", "environment.json"):
         (artifacts / damaged / "artifacts" / name).write_bytes(b"no such thing")
-    page = made(root, runs["max"], gone, damaged)
+    page = page_of(root, runs["max"], gone, damaged)
     assert "its files are gone" in page
     for name in ("model.keras", "validation.npz", "spec.json"):
         assert f"{name} " in page
@@ -292,11 +294,11 @@ def test_the_best_five_of_the_latest_study_are_compared_where_none_are_named(
 ) -> None:
     # Best in epoch 3, where make_result has accuracy 0.8. All others that are complete have 0.7: the lowest slots.
     add(tracker, spec_of(10, "max", make_data(root, 8, 6)), root / "networks" / "max", before=(1.0, 1.0))
-    found = re.findall(r'<div class="name">([^<]+)', made(root))
-    assert found == ["trial-0010", "trial-0001", "trial-0002", "trial-0004", "trial-0005"]
+    names = re.findall(r'<div class="name">([^<]+)', page_of(root))
+    assert names == ["trial-0010", "trial-0001", "trial-0002", "trial-0004", "trial-0005"]
 
 
-def test_what_cannot_be_compared_is_refused_in_one_line(root: Path, tracker: Tracker, runs: dict[str, str]) -> None:
+def test_other_runs_than_trials_or_too_few_are_refused(root: Path, tracker: Tracker, runs: dict[str, str]) -> None:
     for ids in ((runs["max"],), (runs["max"], runs["max"][:10])):
         with pytest.raises(ConfigurationError, match="1 run to compare; expected 2 to 50"):
             compare(ids, root)
@@ -317,7 +319,7 @@ requestAnimationFrame(() => requestAnimationFrame(() => done([window.scrollX, wi
 """
 STUCK = """
 return [...document.querySelectorAll('thead .run, tbody .side')]
-  .map(element => element.getBoundingClientRect()).map(place => [place.left, place.top]);
+  .map(element => element.getBoundingClientRect()).map(box => [box.left, box.top]);
 """
 
 
@@ -339,8 +341,8 @@ def test_fifty_runs_are_a_page_that_opens_at_once_and_asks_no_network(root: Path
         across, down = browser.execute_async_script(SCROLL)
         assert (across, down) == (3000, 2000)
         assert requested(browser) <= OFFLINE
-        places = browser.execute_script(STUCK)
-        assert [0, 0] not in places
-        assert any(left == 0 and top > 0 for left, top in places)  # the lines' titles are in view
-        assert any(left > 0 and top == 0 for left, top in places)  # and so are the runs' names
+        corners = browser.execute_script(STUCK)
+        assert [0, 0] not in corners
+        assert any(left == 0 and top > 0 for left, top in corners)  # the rows' titles are in view
+        assert any(left > 0 and top == 0 for left, top in corners)  # and so are the runs' names
         assert browser.execute_script("return document.querySelectorAll('thead .run').length") == 50

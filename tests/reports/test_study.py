@@ -1,4 +1,4 @@
-"""A study as a page: what it counts, what it calls out, and studies of which there is little to say."""
+"""The report on a study: its counts and findings, and studies with few trials."""
 
 import csv
 import re
@@ -20,7 +20,6 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from poolstudy.errors import StoreError
 from poolstudy.reports.study import report
-from poolstudy.reports.study.page import _edge
 from poolstudy.reports.study.summary import StudySummary
 from poolstudy.search import Search
 from poolstudy.search.history import Range, StudyHistory, StudyTrial, read_history
@@ -35,13 +34,13 @@ DATA = make_spec().data
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-# How a study stands, worked out by hand
+# Summaries worked out by hand
 
 
-def tried(
+def trial(
     number: int, state: State | Literal["duplicate"] | None, value: float | None = None, **settings: Any
 ) -> StudyTrial:
-    """A trial that trained from minute `number` on, for half a minute."""
+    """Return a trial that started at minute `number` and took half a minute."""
     begun = NOON + timedelta(minutes=number)
     name = f"trial-{number + 1:04d}"
     settings = {"pooling": "max", **settings}
@@ -51,7 +50,7 @@ def tried(
 
 @dataclass(frozen=True)
 class Run:
-    """What of a run is asked for here."""
+    """The part of a run that a summary reads."""
 
     metrics: dict[str, float]
 
@@ -64,43 +63,43 @@ def summary(
 
 
 def test_complete_trials_are_ranked_and_others_counted() -> None:
-    found = summary(
-        tried(0, "complete", 0.5),
-        tried(1, "pruned", 0.9),
-        tried(2, "complete", 0.75, pooling="average"),
-        tried(3, "failed"),
-        tried(4, None),
-        tried(5, "duplicate", 0.75),
-        tried(6, "complete", 0.75),
+    study = summary(
+        trial(0, "complete", 0.5),
+        trial(1, "pruned", 0.9),
+        trial(2, "complete", 0.75, pooling="average"),
+        trial(3, "failed"),
+        trial(4, None),
+        trial(5, "duplicate", 0.75),
+        trial(6, "complete", 0.75),
     )
-    assert [one.number for one in found.ranked] == [2, 6, 0]  # of equals the first asked for
-    assert found.counted == 4
-    assert found.counts == {"complete": 3, "pruned": 1, "failed": 1, "running": 1, "duplicate": 1}
-    assert found.groups() == {"average": [0.75], "max": [0.75, 0.5]}
+    assert [trial.number for trial in study.ranked] == [2, 6, 0]  # of equals the first asked for
+    assert study.counted == 4
+    assert study.counts == {"complete": 3, "pruned": 1, "failed": 1, "running": 1, "duplicate": 1}
+    assert study.groups() == {"average": [0.75], "max": [0.75, 0.5]}
 
 
 def test_the_best_so_far_rises_in_steps_and_never_falls() -> None:
-    trials = [tried(0, "pruned", 0.9), tried(1, "complete", 0.5), tried(2, "complete", 0.4), tried(3, "complete", 0.7)]
+    trials = [trial(0, "pruned", 0.9), trial(1, "complete", 0.5), trial(2, "complete", 0.4), trial(3, "complete", 0.7)]
     assert summary(*trials).best_so_far() == [(1, 0.5), (2, 0.5), (3, 0.5), (3, 0.7)]
     assert summary(*trials, maximize=False).best_so_far() == [(1, 0.5), (2, 0.5), (2, 0.4), (3, 0.4)]
     assert summary().best_so_far() == []
 
 
-def test_winners_on_the_edge_are_called_out() -> None:
+def test_ends_of_ranges_are_reported() -> None:
     trials = [
-        tried(0, "complete", 0.9, filters_1=64, dropout=0.005, learning_rate=0.01),
-        tried(1, "complete", 0.8, filters_1=64, dropout=0.3, learning_rate=0.02),
-        tried(2, "complete", 0.7, filters_1=48, dropout=0.0, learning_rate=0.01),
+        trial(0, "complete", 0.9, filters_1=64, dropout=0.005, learning_rate=0.01),
+        trial(1, "complete", 0.8, filters_1=64, dropout=0.3, learning_rate=0.02),
+        trial(2, "complete", 0.7, filters_1=48, dropout=0.0, learning_rate=0.01),
     ]
-    found = summary(*trials, filters_1=Range(16, 64), dropout=Range(0, 0.6), learning_rate=Range(0.001, 0.1))
-    filters, dropout = (_edge(one) for one in found.edges())
+    study = summary(*trials, filters_1=Range(16, 64), dropout=Range(0, 0.6), learning_rate=Range(0.001, 0.1))
+    filters, dropout = study.edges()
     assert filters == (
-        "filters_1: the best trial has 64, at the upper end of 16 to 64; 2 of the best 3 lie there; a range that goes "
-        "higher may hold better ones."
+        "filters_1: the best trial has 64, at the upper end of 16 to 64; 2 of the best 3 are at this end; a range that "
+        "goes higher may hold better values."
     )
     assert dropout == (
-        "dropout: the best trial has 0.005, at the lower end of 0 to 0.6; 2 of the best 3 lie there; nothing lies "
-        "beyond."
+        "dropout: the best trial has 0.005, at the lower end of 0 to 0.6; 2 of the best 3 are at this end; no value "
+        "lies beyond."
     )
     assert list(summary(filters_1=Range(16, 64)).edges()) == []
 
@@ -110,46 +109,49 @@ def test_winners_on_the_edge_are_called_out() -> None:
     # A hundredth of two decades is a factor of 1.0471: 0.0001 to 0.00010471, and 0.0095499 to 0.01.
     [(0.0001, False), (0.0001047, False), (0.0001048, None), (0.00019, None), (0.00954, None), (0.00956, True)],
 )
-def test_near_an_end_of_a_logarithmic_range_is_near_by_logarithms(rate: float, upper: bool | None) -> None:
-    found = summary(tried(0, "complete", 0.9, learning_rate=rate), learning_rate=Range(0.0001, 0.01, log=True))
-    assert [(one.value, one.upper) for one in found.edges()] == ([] if upper is None else [(rate, upper)])
-    for one in found.edges():
-        assert " end of 0.0001 to 0.01, by logarithms; 1 of the best 1 lie there" in _edge(one)
+def test_distance_to_an_end_is_logarithmic_in_a_logarithmic_range(rate: float, upper: bool | None) -> None:
+    study = summary(trial(0, "complete", 0.9, learning_rate=rate), learning_rate=Range(0.0001, 0.01, log=True))
+    edges = list(study.edges())
+    assert len(edges) == (upper is not None)
+    for edge in edges:
+        assert (
+            f"has {rate:g}, at the {'upper' if upper else 'lower'} end of 0.0001 to 0.01 (log scale); 1 of the" in edge
+        )
 
 
-def test_times_are_summed_as_far_as_the_books_know_them() -> None:
+def test_times_are_summed_over_both_databases() -> None:
     """Two trials of 30 s, a minute apart: 20 s and 25 s of them trained; 60 s of work in 90 s."""
     runs = {"run-0": Run({"train_seconds": 20}), "run-1": Run({"train_seconds": 25})}
-    times = summary(tried(0, "complete", 1), tried(1, "pruned", 1), runs=runs).times()
+    times = summary(trial(0, "complete", 1), trial(1, "pruned", 1), runs=runs).times()
     assert times is not None
     assert (times.training, times.around, times.whole) == (45, 15, 90)
     assert times.at_once == pytest.approx(2 / 3)
-    lost = summary(tried(0, "lost")).times()  # its run is gone: all of it is around, nothing is trained
+    lost = summary(trial(0, "lost")).times()  # its run is gone: all of its time is overhead
     assert lost is not None
     assert (lost.training, lost.around) == (0, 30)
     assert summary().times() is None
 
 
-def book_of(duplicates: int) -> StudyHistory:
-    """Six configurations, of which a less dropout is the better and the rate matters a little; and the worst again."""
-    found = []
+def history_of(duplicates: int) -> StudyHistory:
+    """Return six configurations, better with less dropout (the rate matters little), and duplicates of the worst."""
+    frozen = []
     for number in range(6 + duplicates):
-        place = min(number, 5)
-        noted = {"duplicate_of": 5} if number > 5 else {}
-        found.append(
+        rank = min(number, 5)
+        attributes = {"duplicate_of": 5} if number > 5 else {}
+        frozen.append(
             optuna.trial.create_trial(
-                value=1 - place / 10 + 0.01 * (place % 2),
-                params={"dropout": place / 10, "rate": float(place % 2)},
+                value=1 - rank / 10 + 0.01 * (rank % 2),
+                params={"dropout": rank / 10, "rate": float(rank % 2)},
                 distributions={"dropout": FloatDistribution(0, 0.5), "rate": FloatDistribution(0, 1)},
-                user_attrs=noted,
+                user_attrs=attributes,
             )
         )
-    tries = [tried(number, "complete" if number < 6 else "duplicate", one.value) for number, one in enumerate(found)]
-    return StudyHistory("s", True, tuple(tries), {}, tuple(found))
+    trials = [trial(number, "complete" if number < 6 else "duplicate", own.value) for number, own in enumerate(frozen)]
+    return StudyHistory("s", True, tuple(trials), {}, tuple(frozen))
 
 
 def test_a_configuration_that_was_asked_for_again_counts_once() -> None:
-    once, again = book_of(0), book_of(18)
+    once, again = history_of(0), history_of(18)
     assert set(importances(once)) == {"PED-ANOVA", "fANOVA"}
     assert importances(again) == importances(once)
     (edf,) = (kind.draw(optuna.visualization) for kind in _kinds(again, []) if kind.name == "edf")
@@ -158,7 +160,7 @@ def test_a_configuration_that_was_asked_for_again_counts_once() -> None:
     assert len(again.study.trials) == 24
 
 
-# Real studies whose training is played
+# Real studies with made-up results
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +173,7 @@ Play = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def play(root: Path) -> Play:
-    """Plays a study: play("name", ["complete", "failed"]) asks for one slot a state."""
+    """Return a function that records a study without training: play("name", ["complete", "failed"])."""
 
     def call(name: str, states: list[State], *overrides: str, reason: str = "") -> str:
         config = load_config("tiny", [f"study.name={name}", "study.trials=100", *overrides], root)
@@ -209,14 +211,9 @@ def page(root: Path, whole: str) -> str:
 
 def test_the_page_has_every_section_and_names_the_evaluators(page: str) -> None:
     titles = re.findall(r"<h[123]>([^<]+)</h[123]>", page)
-    ours = ["Study whole", "Leaderboard", "The two poolings", "History", "What mattered", "PED-ANOVA", "fANOVA"]
-    ours += [
-        "Winners on the edge",
-        "Pruned",
-        "Not in good order",
-        "Where the time went",
-        "Optuna's own plots".replace("'", "&#39;"),
-    ]
+    ours = ["Study whole", "Leaderboard", "The two poolings", "History"]
+    ours += ["Hyperparameter importance", "PED-ANOVA", "fANOVA"]
+    ours += ["Best trial at the end of a range", "Pruned", "Unsuccessful attempts", "Time", "Optuna&#39;s own plots"]
     optunas = ["Optimisation history", "Importance by PED-ANOVA", "Parallel coordinates", "Slices", "Contours"]
     optunas += ["Intermediate values", "Timeline", "Distribution"]
     assert [title.replace("'", "&#39;") for title in titles] == ours + optunas
@@ -239,16 +236,8 @@ def test_the_study_has_page_plots_and_table(root: Path, whole: str, page: str) -
     client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
     assert "trials.csv" in {item.path for item in client.list_artifacts(whole)}
     logged = {item.path.removeprefix("report/") for item in client.list_artifacts(whole, "report")}
-    names = [
-        "history",
-        "importances",
-        "parallel_coordinate",
-        "slices",
-        "contours",
-        "intermediate_values",
-        "timeline",
-        "edf",
-    ]
+    names = ["history", "importances", "parallel_coordinate", "slices", "contours"]
+    names += ["intermediate_values", "timeline", "edf"]
     assert logged == {"report.html", *(f"{name}.png" for name in names)}
     folder = root / "mlruns" / "reports" / "whole"
     for name in names:
@@ -272,11 +261,11 @@ def test_the_table_has_a_row_a_trial_and_the_names_of_the_params(root: Path, who
     [
         ("none", [], (), "Leaderboard", "No trial is complete yet"),
         ("failed", ["failed"], (), "The two poolings", "because it was played"),
-        ("one", ["complete"], (), "What mattered", "Parallel coordinates"),
+        ("one", ["complete"], (), "Hyperparameter importance", "Parallel coordinates"),
         ("same", ["complete"] * 2, ("space.pooling=max",), 'class="average"', "Slices"),
     ],
 )
-def test_studies_of_which_there_is_little_to_say(
+def test_small_studies_have_only_the_sections_they_can_fill(
     root: Path, play: Play, name: str, states: list[State], overrides: tuple[str, ...], missing: str, present: str
 ) -> None:
     play(name, states, *overrides, reason="because it was played")
@@ -286,7 +275,7 @@ def test_studies_of_which_there_is_little_to_say(
     assert present in own
 
 
-def test_a_book_knows_its_ranges(root: Path, play: Play) -> None:
+def test_the_ranges_are_read_from_optunas_database(root: Path, play: Play) -> None:
     play(
         "ranges",
         ["complete"],
@@ -297,7 +286,7 @@ def test_a_book_knows_its_ranges(root: Path, play: Play) -> None:
     assert ranges == {"learning_rate": Range(0.001, 0.1, log=True), "dropout": Range(0, 0.5)}
 
 
-def test_a_study_that_is_not_there_is_refused(root: Path, whole: str) -> None:
+def test_an_unknown_study_is_refused(root: Path, whole: str) -> None:
     with pytest.raises(StoreError, match="no study 'nowhere'"):
         report("nowhere", root)
 
@@ -314,7 +303,7 @@ def test_a_study_of_another_machine_or_a_broken_database_is_refused(root: Path, 
 
 @pytest.mark.slow
 def test_a_name_set_by_hand_is_shown_as_text(root: Path, play: Play, whole: str) -> None:
-    """Names are checked where studies are made; not every hand goes that way."""
+    """Names are checked only when poolstudy makes a study."""
     run = play("byhand", ["complete", "failed"], reason="because")
     client = MlflowClient(f"sqlite:///{root}/mlruns/mlflow.db")
     client.set_tag(run, "poolstudy.state", "<script>state")
@@ -353,9 +342,9 @@ def test_two_hundred_trials_are_a_page_that_asks_no_network_light_and_dark(root:
         browser.get(done.page.as_uri())
         assert browser.execute_script(DRAWN) == 0  # none is in view, none is drawn
         assert browser.execute_script(FIGURES) == 8
-        for place in range(8):
-            browser.execute_script(SHOW, place)
-            WebDriverWait(browser, 60).until(lambda page: page.execute_script(DRAWN) > place)  # noqa: B023  # now
+        for index in range(8):
+            browser.execute_script(SHOW, index)
+            WebDriverWait(browser, 60).until(lambda page: page.execute_script(DRAWN) > index)  # noqa: B023  # now
         assert browser.execute_script(INK) == "rgb(228, 228, 224)"
         assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
         assert uncaught(browser) == []

@@ -1,4 +1,4 @@
-"""Reproductions as a user makes them, of a study with a complete, a pruned and a failed trial."""
+"""Reproductions of a study with a complete, a pruned and a failed trial, on the command line."""
 
 import contextlib
 import gzip
@@ -22,12 +22,13 @@ from mlflow.entities import Run
 from poolstudy.errors import PoolstudyError, RecordTampered
 from poolstudy.network.build import weights_of
 from poolstudy.network.weights import weights_digest
-from poolstudy.reproduce.reproduction import _source, record_of
+from poolstudy.reproduce.record import record_of
+from poolstudy.reproduce.reproduction import _source
 from poolstudy.reproduce.verdict import judge
 from poolstudy.spec.records import TrialSpec
 from poolstudy.tracking import find_run
 
-pytestmark = pytest.mark.slow  # the verdict's logic has fast tests, in test_claim.py
+pytestmark = pytest.mark.slow  # test_record.py and test_verdict.py are fast
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +37,13 @@ def study(tmp_path_factory: pytest.TempPathFactory, poolstudy: Command) -> Path:
 
 
 def reproductions(root: Path, run: Run) -> list[Run]:
-    return [one for one in runs(root, kind="reproduction") if one.data.tags["poolstudy.reproduces"] == run.info.run_id]
+    found = runs(root, kind="reproduction")
+    return [again for again in found if again.data.tags["poolstudy.reproduces"] == run.info.run_id]
 
 
 @contextlib.contextmanager
 def edited(path: Path, old: str, new: str) -> Iterator[None]:
-    """A text file with a change, for as long as the block lasts."""
+    """Change a text file for the duration of the block."""
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
@@ -52,7 +54,7 @@ def edited(path: Path, old: str, new: str) -> Iterator[None]:
 
 
 def state_of(root: Path, run: Run) -> tuple[Any, ...]:
-    """Everything that the store and the disk have of a run."""
+    """Return everything that the store and the disk have of a run."""
     with contextlib.closing(sqlite3.connect(root / "mlruns" / "mlflow.db")) as database:
         tables = ("runs", "tags", "params", "metrics", "latest_metrics")
         query = "select * from {} where run_uuid = ?"
@@ -68,7 +70,7 @@ def test_a_run_comes_out_bit_for_bit_as_a_run_of_its_own(study: Path, poolstudy:
     assert (said.returncode, said.stderr) == (0, "")
     assert "identical: bit for bit" in said.stdout
     assert said.stdout.count("as before") == 3
-    assert "Not as it was" not in said.stdout
+    assert "Changed since the original" not in said.stdout
     assert state_of(study, original) == before
     (again,) = reproductions(study, original)
     assert again.info.run_id in said.stdout
@@ -99,7 +101,7 @@ def test_pruned_and_failed_runs_come_out_the_same(study: Path, poolstudy: Comman
 def test_other_threads_are_named(study: Path, poolstudy: Command) -> None:
     said = poolstudy(study, "reproduce", runs(study)[GOOD].info.run_id, "--threads", "2")
     assert "threads is 2, was 1" in said.stdout
-    # So small a network may come out the same with two threads; if it does not, they are named as a cause.
+    # So small a network may come out the same; if it does not, the threads are named.
     assert ("identical: " in said.stdout) is ("sums that up to 2 threads share on the CPU" not in said.stdout)
     assert said.returncode == ("different: " in said.stdout)
 
@@ -115,7 +117,7 @@ def test_another_seed_is_different_from_the_first_epoch_on(study: Path, poolstud
         said = poolstudy(study, "reproduce", original.info.run_id)
         client.set_tag(original.info.run_id, "poolstudy.spec_digest", spec.digest)
     assert said.returncode == 1
-    assert "It differs in:\n  epoch 1: loss is" in said.stdout
+    assert "The results differ in:\n  epoch 1: loss is" in said.stdout
     assert "different: not the same" in said.stdout
     assert reproductions(study, original)[-1].data.tags["poolstudy.verdict"] == "different"
 
@@ -127,8 +129,8 @@ def test_a_package_of_another_version_and_an_edited_source_file_are_named(
     environment = artifact(study, original, "environment.json")
     version = json.loads(environment.read_text())["packages"]["keras"]
     shutil.copytree(REPOSITORY / "src", tmp_path / "src")
-    with (tmp_path / "src" / "poolstudy" / "model.py").open("a") as file:
-        file.write("# a word more\n")
+    with (tmp_path / "src" / "poolstudy" / "errors.py").open("a") as file:
+        file.write("# a comment\n")
     with edited(environment, f'"keras": "{version}"', '"keras": "3.0.0"'):
         said = poolstudy(study, "reproduce", original.info.run_id, PYTHONPATH=str(tmp_path / "src"))
     assert said.returncode == 0, said.stderr
@@ -137,7 +139,7 @@ def test_a_package_of_another_version_and_an_edited_source_file_are_named(
     assert "identical: bit for bit" in said.stdout
 
 
-def test_a_changed_pixel_behind_the_checksum_is_caught_before_training(study: Path, poolstudy: Command) -> None:
+def test_a_changed_pixel_with_a_matching_checksum_is_caught_before_training(study: Path, poolstudy: Command) -> None:
     original = runs(study)[GOOD]
     file = study / "images" / "images.gz"
     kept = file.read_bytes()
@@ -184,7 +186,7 @@ def test_a_flipped_bit_of_one_weight_is_different(study: Path) -> None:
     flipped = original.reached.model_copy(update={"weights_digest": weights_digest(weights)})
     verdict = judge(original.reached, flipped, [])
     assert verdict.word == "different"
-    assert verdict.reasons[0].startswith("the weights it kept: ")
+    assert verdict.reasons[0].startswith("the trained weights: ")
 
 
 @pytest.mark.parametrize(
@@ -222,21 +224,19 @@ def test_deleted_artifacts_are_named(study: Path, file: str, message: str) -> No
         hidden.rename(path)
 
 
-def test_a_claims_data_are_looked_for_where_they_were_and_downloaded_into_the_project_only(
-    study: Path, tmp_path: Path
-) -> None:
+def test_data_are_found_where_they_were_and_downloaded_into_the_project_only(study: Path, tmp_path: Path) -> None:
     original = record_of(find_run(store(study), "best"))
     found = _source(original, study, None)
     assert found.format == "idx"
     assert found.path == str(study / "images")
     for path in ("/nowhere", "~nobody-of-this-machine/x"):
         elsewhere = original.source.model_copy(update={"path": path, "search": ("~/.config/autostart",)})
-        stranger = _source(original.model_copy(update={"source": elsewhere}), tmp_path, None)
-        assert stranger.format == "idx"
-        assert (stranger.path, stranger.search[0]) == (None, "data/tiny")
+        other = _source(original.model_copy(update={"source": elsewhere}), tmp_path, None)
+        assert other.format == "idx"
+        assert (other.path, other.search[0]) == (None, "data/tiny")
 
 
-def test_what_cannot_be_reproduced_is_said_in_one_line(study: Path, poolstudy: Command) -> None:
+def test_a_run_that_cannot_be_reproduced_is_refused_in_one_line(study: Path, poolstudy: Command) -> None:
     (own,) = runs(study, kind="study")
     with pytest.raises(PoolstudyError, match="is a study; expected a trial"):
         record_of(find_run(store(study), own.info.run_id))

@@ -1,14 +1,13 @@
 """Verdicts on runs that differ in one thing each, worked out by hand."""
 
-import json
 from typing import Any
 
 import pytest
 from conftest import make_spec
 
-from poolstudy.errors import RecordTampered
-from poolstudy.reproduce.verdict import Difference, RunRecord, TrialOutcome, differences, judge, not_deterministic
-from poolstudy.spec.records import EpochRecord, digest_of
+from poolstudy.reproduce.record import TrialOutcome
+from poolstudy.reproduce.verdict import Difference, differences, judge, not_deterministic
+from poolstudy.spec.records import EpochRecord
 
 
 def epoch(number: int, **values: float) -> EpochRecord:
@@ -39,9 +38,9 @@ def test_the_same_is_identical_whatever_the_clock_and_the_packages_say() -> None
     [
         (reached(epoch(1), epoch(2, val_loss=0.2000001)), "epoch 2: val_loss is 0.2000001, was 0.2 (+1e-07)"),
         (reached(epoch(1)), "epochs: 1, was 2"),
-        (reached(weights_digest="x"), "the weights it kept: x, was w"),
-        (reached(untrained_digest="x"), "the weights it began with: x, was u"),
-        (reached(stop_reason="pruned"), "what ended it: pruned, was epochs"),
+        (reached(weights_digest="x"), "the trained weights: x, was w"),
+        (reached(untrained_digest="x"), "the initial weights: x, was u"),
+        (reached(stop_reason="pruned"), "the stop reason: pruned, was epochs"),
         (TrialOutcome(failure="loss is nan in epoch 1"), "epochs: none, was 2"),
     ],
 )
@@ -70,20 +69,19 @@ def test_near_is_equivalent_only_where_hardware_or_a_computing_library_differs(
     assert judge(reached(), near, causes).word == word
 
 
-def test_a_kernel_of_another_release_explains_no_rounding() -> None:
+def test_another_linux_kernel_explains_no_rounding() -> None:
     near = reached(epoch(1, val_loss=0.41), epoch(2), weights_digest="x")
     assert judge(reached(), near, [Difference(what="platform", then="Linux-6.1", now="Linux-6.2")]).word == "different"
 
 
-def test_on_a_gpu_what_is_not_deterministic_is_named_where_the_runs_differ() -> None:
+def test_nondeterministic_gpu_operations_are_named_where_the_runs_differ() -> None:
     spec = make_spec()  # max pooling, two convolutions, deterministic: false
     named = not_deterministic(spec, ("GPU:1", "GPU:0", "GPU:1"))
     assert named[0] == "the choice of cuDNN's algorithms for conv_1, conv_2, and their gradients on GPU:0, GPU:1"
     assert "the gradient of max pooling on GPU:0, GPU:1" in named
     average = spec.hyperparameters.model_copy(update={"pooling": "average"})
-    assert not any(
-        "pooling" in one for one in not_deterministic(spec.model_copy(update={"hyperparameters": average}), ("GPU:0",))
-    )
+    operations = not_deterministic(spec.model_copy(update={"hyperparameters": average}), ("GPU:0",))
+    assert not any("pooling" in operation for operation in operations)
     near = reached(epoch(1, val_loss=0.41), epoch(2), weights_digest="x")
     assert judge(reached(), near, [], named).word == "equivalent"
     assert judge(reached(), near, [], named).not_deterministic == named
@@ -91,7 +89,7 @@ def test_on_a_gpu_what_is_not_deterministic_is_named_where_the_runs_differ() -> 
     assert judge(reached(), reached(), [], named).not_deterministic == ()
 
 
-def test_on_the_cpu_what_several_threads_share_is_named() -> None:
+def test_sums_that_threads_share_on_the_cpu_are_named() -> None:
     named = not_deterministic(make_spec(), ("CPU:0",), threads=2)
     assert named == ("sums that up to 2 threads share on the CPU",)
     near = reached(epoch(1, val_loss=0.41), epoch(2), weights_digest="x")
@@ -99,7 +97,7 @@ def test_on_the_cpu_what_several_threads_share_is_named() -> None:
     assert not_deterministic(make_spec(), ("GPU:0",), threads=2)[-1:] == named
 
 
-def test_with_one_thread_and_where_it_was_asked_for_all_is_deterministic() -> None:
+def test_one_thread_and_the_deterministic_setting_leave_nothing_to_name() -> None:
     spec = make_spec()
     assert not_deterministic(spec, ("CPU:0",)) == ()
     asked = spec.model_copy(update={"training": spec.training.model_copy(update={"deterministic": True})})
@@ -126,7 +124,7 @@ def test_a_failure_is_the_same_when_it_fails_the_same_way() -> None:
 def test_environments_are_compared_by_dotted_name() -> None:
     then = {"threads": 1, "packages": {"keras": "3.15.1", "gone": "1"}, "instructions": ["avx", "fma"]}
     now = {"threads": 1, "packages": {"keras": "3.16.0", "new": "2"}, "instructions": ["avx"]}
-    assert [str(one) for one in differences(then, now)] == [
+    assert [str(difference) for difference in differences(then, now)] == [
         "packages.keras is 3.16.0, was 3.15.1",
         "packages.gone is nothing, was 1",
         "instructions is avx, was avx, fma",
@@ -135,56 +133,6 @@ def test_environments_are_compared_by_dotted_name() -> None:
     assert differences({"threads": 1}, {"threads": 1, "recorded_since": "x"}) == ()
 
 
-CLAIM = RunRecord.model_validate(
-    {
-        "run_id": "0123456789abcdef0123456789abcdef",
-        "name": "trial-0007",
-        "spec": make_spec().model_dump(),
-        "reached": reached().model_dump(),
-        "source": {"format": "digits", "name": "digits", "image_shape": (8, 8, 1), "class_names": ("0", "1")},
-        "environment": {"threads": 1, "packages": {"keras": "3.15.1"}},
-    }
-)
-
-
-@pytest.mark.parametrize("study", ["../up", "a/b", ".hidden", ""])
-def test_a_strangers_claim_names_no_path(study: str) -> None:
-    content = CLAIM.model_dump(mode="json")
-    content["spec"]["study"] = study
-    with pytest.raises(RecordTampered):
-        RunRecord.from_json(json.dumps({"sha256": digest_of(content), **content}), "best.json")
-
-
-@pytest.mark.parametrize("threads", ["x", "2", 100_000, 1025, 0, -1, 1.5, True, None, [1]])
-def test_a_strangers_claim_starts_no_threads_that_a_study_could_not(threads: object) -> None:
-    content = CLAIM.model_dump(mode="json")
-    content["environment"]["threads"] = threads
-    with pytest.raises(RecordTampered, match="threads is .*, not a whole number from 1 to 1024"):
-        RunRecord.from_json(json.dumps({"sha256": digest_of(content), **content}), "best.json")
-
-
-def test_a_strangers_epochs_may_have_any_numbers() -> None:
+def test_epochs_may_have_any_numbers() -> None:
     strange = reached(epoch(7, val_loss=0.4), epoch(9, val_loss=0.2))
     assert judge(strange, reached(), [KERAS]).word == "equivalent"
-
-
-def test_what_is_sealed_is_read_back() -> None:
-    assert RunRecord.from_json(CLAIM.to_json(), "best.json") == CLAIM
-
-
-def test_every_digit_of_a_sealed_claim_counts() -> None:
-    text = CLAIM.to_json()
-    places = [place for place, letter in enumerate(text) if letter.isdigit()]
-    assert len(places) > 100
-    for place in places:
-        changed = text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :]
-        with pytest.raises(RecordTampered):
-            RunRecord.from_json(changed, "best.json")
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", "no JSON", json.dumps({"sha256": "0"}), '{"a": NaN}'])
-def test_what_is_no_claim_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(RecordTampered) as caught:
-        RunRecord.from_json(text, "best.json")
-    assert str(caught.value).startswith("best.json")
-    assert "\n" not in str(caught.value)

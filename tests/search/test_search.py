@@ -1,4 +1,4 @@
-"""Optuna on SQLite in a temporary folder; the training is played."""
+"""Optuna on SQLite in a temporary folder, without training."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ Open = Callable[..., Search]
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once: it takes a second."""
+    """Return an empty database, made once because it takes a second."""
     database = tmp_path_factory.mktemp("empty") / "optuna.db"
     optuna.storages.RDBStorage(f"sqlite:///{database}").engine.dispose()
     return database
@@ -39,18 +39,18 @@ def opened(project: Path, empty_database: Path) -> Open:
     return call
 
 
-def test_a_studys_book_has_an_id_of_its_own_that_stays(opened: Open, project: Path) -> None:
+def test_a_study_has_an_id_of_its_own_that_stays(opened: Open, project: Path) -> None:
     first = opened()
     assert len(first.study_uid) == 32
     assert opened().study_uid == first.study_uid == read_histories(project / "optuna.db")["tiny"].study_uid
     assert opened("study.name=other").study_uid != first.study_uid
-    with sqlite3.connect(project / "optuna.db") as database:  # as earlier versions made it
+    with sqlite3.connect(project / "optuna.db") as database:  # as in a study of an earlier version
         database.execute("DELETE FROM study_user_attributes WHERE key = 'book'")
     assert (opened().study_uid, read_histories(project / "optuna.db")["tiny"].study_uid) == ("", "")
 
 
 def take(search: Search, state: State = "complete", objective: float | None = None, retries: int = 2) -> Attempt | None:
-    """One attempt, opened and ended; the objective is some function of the configuration."""
+    """Open and end one attempt; the objective depends on the configuration only."""
     attempt = search.next_attempt(retries)
     if attempt is not None:
         search.opened_run(attempt, f"run-{attempt.number}")
@@ -88,20 +88,22 @@ def test_a_space_of_16_gives_16_different_configurations_and_ends(opened: Open, 
     assert search.done == 16
 
 
-def test_what_is_trained_on_stands_once_and_a_book_of_the_older_kind_is_gone_on_with(
-    opened: Open, project: Path
-) -> None:
+@pytest.mark.parametrize("own_data", [False, True], ids=["text", "dict with data"])
+def test_a_study_of_an_earlier_version_is_read_and_continued(opened: Open, project: Path, own_data: bool) -> None:
     first = take(opened())
     assert first is not None
     ledger = trials(project)[0].user_attrs["ledger"]
-    assert json.loads(ledger["spec"]) == first.spec.model_dump(mode="json", exclude={"data"})
-    older = json.dumps({**ledger, "spec": first.spec.model_dump(mode="json")})
+    assert ledger["spec"] == first.spec.model_dump(mode="json", exclude={"data"})
+    stored = first.spec.model_dump(mode="json") if own_data else json.dumps(ledger["spec"])
     with sqlite3.connect(project / "optuna.db") as database:
+        older = json.dumps({**ledger, "spec": stored})
         database.execute("update trial_user_attributes set value_json = ? where key = 'ledger'", (older,))
-        database.execute("delete from study_user_attributes where key = 'data'")
+        if own_data:
+            database.execute("delete from study_user_attributes where key = 'data'")
     assert [one.spec for one in read_histories(project / "optuna.db")["tiny"].attempts] == [first.spec]
-    second = take(opened())
+    again, second = opened(), take(opened())
     assert second is not None
+    assert [one.hyperparameters for one in again.ended()] == [first.spec.hyperparameters]
     assert [one.spec for one in read_histories(project / "optuna.db")["tiny"].attempts] == [first.spec, second.spec]
 
 
@@ -124,12 +126,12 @@ def test_tpe_starts_with_the_poolings_in_turn(opened: Open) -> None:
     assert kinds[:4] == ["average", "max", "average", "max"]
 
 
-def test_qmc_spreads_evenly_also_where_a_trial_is_tried_again(opened: Open, project: Path) -> None:
+def test_qmc_spreads_evenly_even_if_a_trial_is_tried_again(opened: Open, project: Path) -> None:
     search = opened("sampler=qmc", "space=pooling", "data.image_shape=[28,28,1]")
     for number in range(10):
         take(search, "interrupted" if number == 3 else "complete")
-    # Not of the sequence: the first trial, and the fifth, which is the fourth once more. Of the first eight points of a
-    # Sobol sequence four lie in each half.
+    # The first trial is not of the sequence, nor is the fifth, which repeats the fourth. Of the first eight points of
+    # a Sobol sequence four lie in each half.
     sequence = [trial.params["pooling"] for trial in trials(project) if trial.number not in (0, 4)]
     assert sequence.count("average") == sequence.count("max") == 4
 
@@ -162,9 +164,9 @@ def test_a_duplicate_of_a_running_trial_gets_its_value_when_it_ends(opened: Open
         search.end(attempt.number, "complete", objective=attempt.slot / 100)
     assert {trial.state for trial in trials(project)} == {optuna.trial.TrialState.COMPLETE}
     values = {attempt.number: attempt.slot / 100 for attempt in running}
-    told = [trial for trial in trials(project) if trial.user_attrs.get("duplicate_of") is not None]
-    assert len(told) == len(waiting) >= 1
-    for trial in told:
+    duplicates = [trial for trial in trials(project) if "duplicate_of" in trial.user_attrs]
+    assert len(duplicates) == len(waiting) >= 1
+    for trial in duplicates:
         assert trial.value == values[trial.user_attrs["duplicate_of"]]
 
 
@@ -184,7 +186,7 @@ def test_a_duplicate_of_a_slot_that_is_tried_again_waits_for_its_value(opened: O
 
 
 @pytest.mark.slow
-def test_duplicates_of_slots_that_are_given_up_are_settled_at_the_end(opened: Open, project: Path) -> None:
+def test_duplicates_of_slots_that_are_given_up_end_with_the_study(opened: Open, project: Path) -> None:
     search = opened()
     running: list[Attempt] = []
     while (attempt := search.next_attempt(0)) is not None:
@@ -246,7 +248,7 @@ def play(search: Search, count: int) -> list[object]:
         pytest.param("grid", marks=pytest.mark.slow),
     ],
 )
-def test_a_study_that_was_stopped_goes_on_as_if_it_had_not_been(project: Path, sampler: str) -> None:
+def test_a_stopped_study_continues_as_if_it_had_not_stopped(project: Path, sampler: str) -> None:
     def opened(database: str) -> Search:
         config = load_config("tiny", [f"sampler={sampler}", "study.trials=12"], project)
         return Search(project / database, config, make_identity())
@@ -259,7 +261,7 @@ def test_a_study_that_was_stopped_goes_on_as_if_it_had_not_been(project: Path, s
     assert parts == whole
 
 
-def test_what_a_killed_coordinator_left_open_is_told_and_tidied(opened: Open, project: Path) -> None:
+def test_attempts_that_a_killed_coordinator_left_open_are_found_and_ended(opened: Open, project: Path) -> None:
     search = opened()
     finished, linked, unlinked = take(search), search.next_attempt(2), search.next_attempt(2)
     assert finished and linked and unlinked
@@ -281,7 +283,7 @@ def test_what_a_killed_coordinator_left_open_is_told_and_tidied(opened: Open, pr
 def test_seeds_come_from_the_study_and_the_slot(opened: Open) -> None:
     attempt = take(opened("study.seed=11"))
     assert attempt
-    assert attempt.spec.seed == 296233884  # seed_of(11, 1), as it always was
+    assert attempt.spec.seed == 296233884  # draw_seed(11, 1), fixed for ever
 
 
 MEDIAN = ("pruner=median", "pruner.n_startup_trials=2", "pruner.n_warmup_steps=1", "training.epochs=4")
@@ -301,9 +303,9 @@ def test_a_median_pruner_prunes_below_the_median_after_its_warm_up(opened: Open)
         search.end(attempt.number, "complete", objective=accuracy)
     attempt = search.next_attempt(2)
     assert attempt
-    # The median of 0.6 and 0.8 is 0.7; epoch 1 is warm-up, epoch 4 the last: nothing to save.
-    answers = [search.report(attempt.number, record(epoch, accuracy=0.69)) for epoch in (1, 2, 3, 4)]
-    assert answers == [False, True, True, False]
+    # The median of 0.6 and 0.8 is 0.7; epoch 1 is warm-up, epoch 4 the last.
+    pruned = [search.report(attempt.number, record(epoch, accuracy=0.69)) for epoch in (1, 2, 3, 4)]
+    assert pruned == [False, True, True, False]
 
 
 def test_a_loss_is_pruned_above_the_median_and_ranked_from_the_least(opened: Open) -> None:
@@ -313,8 +315,8 @@ def test_a_loss_is_pruned_above_the_median_and_ranked_from_the_least(opened: Ope
     for loss, prunes in ((0.6, False), (0.4, False), (0.51, True), (0.49, False)):
         attempt = search.next_attempt(2)
         assert attempt
-        answers = [search.report(attempt.number, record(epoch, loss=loss)) for epoch in (1, 2, 3, 4)]
-        assert answers == [False, prunes, prunes, False]
+        pruned = [search.report(attempt.number, record(epoch, loss=loss)) for epoch in (1, 2, 3, 4)]
+        assert pruned == [False, prunes, prunes, False]
         search.end(attempt.number, "pruned" if prunes else "complete", objective=loss)
     assert [(one.objective, one.state) for one in search.ended()] == [
         (0.4, "complete"),
@@ -325,8 +327,8 @@ def test_a_loss_is_pruned_above_the_median_and_ranked_from_the_least(opened: Ope
 
 
 @pytest.mark.slow
-def test_hyperband_ends_what_is_worse_after_2_and_after_6_epochs(opened: Open) -> None:
-    search = opened("pruner=hyperband", "training.epochs=9")  # of min_resource 2 and reduction_factor 3
+def test_hyperband_prunes_worse_trials_after_2_and_after_6_epochs(opened: Open) -> None:
+    search = opened("pruner=hyperband", "training.epochs=9")  # min_resource 2, reduction_factor 3
     trained = []
     while (attempt := search.next_attempt(2)) is not None:
         worse = 1 - attempt.slot / 100  # than all before it
@@ -335,8 +337,8 @@ def test_hyperband_ends_what_is_worse_after_2_and_after_6_epochs(opened: Open) -
         )
         search.end(attempt.number, "complete" if epochs == 9 else "pruned", objective=worse)
         trained.append(epochs)
-    # Two brackets, for 2 x 3 is within 9 and 2 x 3 x 3 is not. One looks after 2 epochs and after 6, the other after 6;
-    # in each the first goes on, and all that come after it are worse.
+    # Two brackets, for 2 x 3 is within 9 and 2 x 3 x 3 is not. One prunes after 2 and 6 epochs, the other after 6;
+    # in each the first trial goes on, and all later ones are worse.
     assert Counter(trained).keys() == {2, 6, 9}
     assert [one.state for one in search.ended()] == ["complete"] * 2 + ["pruned"] * 14
     assert next(search.ended()).slot == 1
@@ -370,18 +372,20 @@ def test_trials_and_execution_may_change(opened: Open) -> None:
     assert opened("study.trials=7", "execution.workers=3", "study.timeout=9", "tracking.patience=9").done == 1
 
 
-def test_complete_trials_stand_before_pruned_ones_and_better_before_worse(opened: Open) -> None:
+def test_complete_trials_precede_pruned_ones_better_ones_worse_ones_and_of_equals_the_lower_slot(opened: Open) -> None:
     search = opened()
-    for state, objective in (("pruned", 0.9), ("complete", 0.5), ("complete", 0.7)):
-        take(search, state, objective)  # type: ignore[arg-type]
-    assert [(one.state, one.objective) for one in search.ended()] == [
-        ("complete", 0.7),
-        ("complete", 0.5),
-        ("pruned", 0.9),
+    ends: list[tuple[State, float]] = [("pruned", 0.9), ("complete", 0.5), ("complete", 0.7), ("complete", 0.5)]
+    for state, objective in ends:
+        take(search, state, objective)
+    assert [(one.slot, one.state, one.objective) for one in search.ended()] == [
+        (3, "complete", 0.7),
+        (2, "complete", 0.5),
+        (4, "complete", 0.5),
+        (1, "pruned", 0.9),
     ]
 
 
-def test_a_file_that_is_no_database_is_refused_and_left_alone(project: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused_and_left_alone(project: Path) -> None:
     file = project / "optuna.db"
     file.write_text("not a database, and long enough to be taken for one" * 10)
     before = file.read_bytes()
@@ -391,7 +395,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(project: Path) -> 
     assert file.read_bytes() == before
 
 
-def test_the_database_is_made_whole_or_not_at_all(project: Path) -> None:
+def test_a_new_database_is_complete_and_leaves_no_other_file(project: Path) -> None:
     Search(project / "optuna.db", load_config("tiny", [], project), make_identity())
     assert [path.name for path in project.glob("**/*.db")] == ["optuna.db"]
     with sqlite3.connect(project / "optuna.db") as connection:

@@ -19,7 +19,7 @@ def test_a_result_cannot_name_another_best_epoch() -> None:
         make_result([0.5, 0.3, 0.3, 0.4], best=4)
 
 
-def test_a_digest_is_that_of_the_canonical_json() -> None:
+def test_a_digest_is_of_the_canonical_json() -> None:
     assert digest_of({"b": [1, 2.5], "a": "x"}) == hashlib.sha256(b'{"a":"x","b":[1,2.5]}').hexdigest()
 
 
@@ -28,7 +28,7 @@ def test_a_digest_of_nan_is_refused() -> None:
         digest_of({"a": float("nan")})
 
 
-def test_seeds_differ_by_study_and_by_slot_and_stay_as_they_are() -> None:
+def test_seeds_differ_by_study_and_slot_and_never_change() -> None:
     seeds = {draw_seed(study, slot) for study in range(50) for slot in range(50)}
     assert len(seeds) == 2500
     assert all(0 <= seed < 2**31 for seed in seeds)

@@ -1,7 +1,10 @@
+import json
+
 import pytest
 from pydantic import ValidationError
 
-from poolstudy.spec.space import HyperParameters, IntRange, SearchSpace, Value, check_geometry
+from poolstudy.spec.dimensions import IntRange, Value
+from poolstudy.spec.space import HyperParameters, SearchSpace
 
 POOLING = {
     "pooling": ["average", "max"],
@@ -63,27 +66,35 @@ def test_hyperparameters_cannot_change() -> None:
         made.dropout = 0.5
 
 
-@pytest.mark.parametrize(
-    ("side", "pool_size", "convolutions"),
-    [(28, 2, 4), (28, 3, 3), (28, 28, 1), (8, 2, 3), (9, 3, 2)],  # 28>14>7>3>1; 28>9>3>1; 28>1; 8>4>2>1; 9>3>1
-)
-def test_a_geometry_that_leaves_a_pixel_passes(side: int, pool_size: int, convolutions: int) -> None:
-    check_geometry(side, pool_size, convolutions)
-
-
-@pytest.mark.parametrize(
-    ("side", "pool_size", "convolutions", "message"),
-    [
-        (28, 9, 2, "pool_2 would pool 9x9 of 3x3"),  # 28 // 9 = 3
-        (28, 2, 5, "pool_5 would pool 2x2 of 1x1"),
-        (8, 9, 1, "pool_1 would pool 9x9 of 8x8"),
-    ],
-)
-def test_a_geometry_that_leaves_none_is_named(side: int, pool_size: int, convolutions: int, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        check_geometry(side, pool_size, convolutions)
-
-
 def test_a_range_counts_its_ends_in() -> None:
     assert list(IntRange(low=16, high=64, step=16).values()) == [16, 32, 48, 64]
     assert list(IntRange(low=16, high=63, step=16).values()) == [16, 32, 48]
+
+
+def test_what_a_later_version_adds_is_written_only_where_it_differs() -> None:
+    """So that the digests of everything that was possible before stay as they were."""
+
+    class Later(HyperParameters):
+        stride: int = 1
+
+    plain = {"pooling": "max", "pool_size": 2, "filters": (32,), "dropout": 0.5}
+    now = HyperParameters.model_validate(plain).model_dump_json()
+    assert Later.model_validate(plain).model_dump_json() == now
+    assert Later.model_validate(plain | {"stride": 1}).model_dump(mode="json") == json.loads(now)
+    assert Later.model_validate(plain | {"stride": 2}).model_dump(mode="json") == {**json.loads(now), "stride": 2}
+    assert Later.model_validate_json(now).stride == 1
+
+
+def test_numbers_are_no_truth_values_and_the_other_way_about() -> None:
+    for change in ({"pool_size": True}, {"dropout": [False, 0.5]}, {"filters": [[True]]}):
+        with pytest.raises(ValidationError, match="takes no true or false"):
+            SearchSpace.model_validate(POOLING | change)
+
+
+def test_a_space_is_spanned_by_networks() -> None:
+    first = HyperParameters(pooling="max", pool_size=2, filters=(8, 16), dropout=0.1)
+    space = SearchSpace.spanned([first, first.model_copy(update={"pooling": "average", "filters": (8, 32)})])
+    assert space.pooling.choices == ("max", "average")
+    assert [one.values() for one in space.filters] == [(8,), (16, 32)]
+    assert space.size() == 2 * 2
+    assert space.project(first) == first.flat()

@@ -29,9 +29,9 @@ from poolstudy.cli import main
 from poolstudy.data.loading import SearchData, scaled
 from poolstudy.network.build import build_model, weights_of
 from poolstudy.network.weights import weights_digest
+from poolstudy.spec.candidates import CandidateNetworks
 from poolstudy.spec.load import load_config
 from poolstudy.spec.records import TrialSpec
-from poolstudy.study.cost import CandidateNetworks
 
 UNDRAWN = {name for name in FILES if not name.endswith(".png")}
 IMAGES = {
@@ -189,7 +189,7 @@ def test_the_doctor_knows_runs_that_were_noted_at_the_study(study: Path, tmp_pat
     check_agreement(root)
 
 
-def test_the_doctor_mends_many_things_at_once(study: Path, tmp_path: Path) -> None:
+def test_the_doctor_fixes_many_things_at_once(study: Path, tmp_path: Path) -> None:
     import damage
 
     root = damage.copied(study, tmp_path / "copy")
@@ -197,14 +197,14 @@ def test_the_doctor_mends_many_things_at_once(study: Path, tmp_path: Path) -> No
     damage.run_is_open(root, first)
     damage.wrong_state(root, second)
     damage.spec_is_gone(root, third)
-    damage.epoch_is_missing(root, fourth)
+    damage.wrong_status(root, fourth)
     damage.open_attempt(root, last)
     healthy, said = damage.examined(root)
     assert not healthy
     assert "\n5 disagreements\n" in said
     healthy, said = damage.examined(root, fix=True)
     assert healthy, said
-    assert said.count("✓ mended") == 4  # what was left open is settled at once
+    assert said.count("✓ fixed") == 4  # what was left open is finished at once
     assert [run.data.tags["poolstudy.state"] for run in runs(root)] == ["complete"] * 4 + ["interrupted"]
     check_agreement(root)
 
@@ -222,8 +222,8 @@ def test_the_benchmarks_read_where_its_time_went(study: Path) -> None:
 
 def test_of_a_finished_study_the_forecast_ends_with_nothing_left(study: Path) -> None:
     told = read_study(study, "tiny")
-    offer = CandidateNetworks.of(load_config("tiny", [], study).space, {"learning_rate": 0.001, "batch_size": 32})
-    said = list(forecast.told_again(told, offer))
+    candidates = CandidateNetworks.of(load_config("tiny", [], study))
+    said = list(forecast.told_again(told, candidates))
     assert [one.done for one in said] == [1, 2, 3, 4, 5]
     assert said[-1].left == 0
     assert said[-1].total == pytest.approx(told.seconds)

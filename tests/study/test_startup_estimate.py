@@ -12,12 +12,12 @@ from poolstudy.execution.local import LocalEngine
 from poolstudy.spec.load import load_config
 from poolstudy.spec.records import CountedTrial
 from poolstudy.study import measurement
-from poolstudy.study.cost import Timing
-from poolstudy.study.forecast import FinishedTrial, Measured
-from poolstudy.study.startup_estimate import FreeResources, StartupEstimate, estimate_startup, measure
+from poolstudy.study.forecast import FinishedTrial, Timing
+from poolstudy.study.measurement import Measured
+from poolstudy.study.startup_estimate import FreeResources, StartupEstimate, estimate_startup, measure, trial_bytes
 from poolstudy.trial import tasks
 
-ROOMY = FreeResources(disk_bytes=10**12, memory=10**12)
+ROOMY = FreeResources(disk=10**12, memory=10**12)
 DATA = make_spec().data.model_copy(update={"image_shape": (28, 28, 1), "train_images": 1000})
 
 
@@ -113,7 +113,7 @@ def test_a_measurement_that_hangs_does_not_hold_up_the_study(tmp_path: Path, mon
 
 def test_a_budget_beyond_the_space_is_the_space() -> None:
     estimate = looked(Engine(6), "space.filters=[16,16]", "space.dropout=0.1", "study.trials=50")
-    assert estimate.asked.trials == 4  # two poolings, two windows
+    assert estimate.workload.trials == 4  # two poolings, two windows
 
 
 def test_a_space_of_one_configuration_is_one_trial() -> None:
@@ -131,15 +131,15 @@ def test_pictures_that_are_not_drawn_take_no_time() -> None:
 
 
 def test_too_little_room_is_a_warning_that_says_what_to_do() -> None:
-    disk_bytes, memory = looked(Engine(6)).warnings(FreeResources(disk_bytes=10**6, memory=2 * 10**9))
-    assert disk_bytes.startswith("Warning, too little disk: mlruns/ has 1 MB left, the study needs up to ")
-    assert disk_bytes.endswith("; make room.")
+    disk, memory = looked(Engine(6)).warnings(FreeResources(disk=10**6, memory=2 * 10**9))
+    assert disk.startswith("Warning, too little disk: 1 MB free in mlruns/, the study needs up to ")
+    assert disk.endswith("; make room.")
     assert "start fewer workers (execution.workers)." in memory
 
 
 def test_the_room_of_a_folder_is_some(tmp_path: Path) -> None:
     room = FreeResources.of(tmp_path)
-    assert room.disk_bytes > 0
+    assert room.disk > 0
     assert room.memory > 0
 
 
@@ -150,6 +150,14 @@ def test_where_networks_differ_the_space_on_average_is_said_too() -> None:
             cheap, dear = (one.network for one in measured.timings)
             return Measured((Timing(cheap, 1), Timing(dear, 60)), 0.0, 1, 1)
 
-    lines = looked(Steep(0)).lines(ROOMY)
-    assert lines[1].startswith("If the networks cost what the space's do on average, ")
-    assert max(map(len, lines)) <= 80
+    line, _ = looked(Steep(0)).lines(ROOMY)
+    assert line.startswith("At most 51 min, about 17 min with networks of the space's mean cost (20 trials of ")
+
+
+def test_disk_is_the_model_with_its_optimizer_the_predictions_and_the_pictures() -> None:
+    space = ("space.pool_size=2", "space.filters=[16,64]")
+    # (9 + 1) 16 + (9 x 16 + 1) 64 + (49 x 64 + 1) 100 + (100 + 1) 10 = 324,150 parameters; 10 classes.
+    each = 4 * 4 * 324_150 + 4 * 1000 * 10
+    without = load_config("pooling", [*space, "tracking.figures.of=[]"], REPOSITORY)
+    assert trial_bytes(without, validation_images=1000) == each
+    assert trial_bytes(load_config("pooling", space, REPOSITORY), validation_images=1000) > each + 1_000_000

@@ -1,4 +1,4 @@
-"""Two that want the same at the same time."""
+"""Two processes that need the same lock or file."""
 
 import os
 import subprocess
@@ -29,17 +29,17 @@ with made_once(pathlib.Path(sys.argv[1])) as part:
 """
 
 
-def test_who_died_while_making_a_file_leaves_nothing_once_it_is_made(tmp_path: Path) -> None:
-    path = tmp_path / "book.db"
-    for _ in range(2):  # twice: the second finds what the first left
+def test_leftovers_of_a_crash_are_deleted_once_the_file_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    for _ in range(2):  # the second deletes what the first left
         subprocess.run([sys.executable, "-c", DIE, path], check=False)
     assert not path.exists()
-    assert len(left_parts(tmp_path)) == 2  # the second one's file and its journal
+    assert len(left_parts(tmp_path)) == 2  # the second one's file and journal
     with made_once(path) as part:
         assert part
         assert left_parts(tmp_path) == []
         part.write_text("whole")
-    assert sorted(tmp_path.glob("[.b]*")) == [path]
+    assert sorted(tmp_path.glob("[.s]*")) == [path]
     assert path.read_text() == "whole"
 
 
@@ -47,11 +47,11 @@ def test_who_died_while_making_a_file_leaves_nothing_once_it_is_made(tmp_path: P
     ("written", "named"),
     [
         (None, "process {pid}"),
-        (b"\xff\x00garbage", "a process that left no name"),
+        (b"\xff\x00x", "a process that left no name"),
         (b"", "a process that left no name"),
     ],
 )
-def test_a_second_one_is_refused_and_told_of_the_first(tmp_path: Path, written: bytes | None, named: str) -> None:
+def test_a_second_process_is_refused_and_the_first_is_named(tmp_path: Path, written: bytes | None, named: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as first:
@@ -62,12 +62,12 @@ def test_a_second_one_is_refused_and_told_of_the_first(tmp_path: Path, written: 
         with pytest.raises(StudyBusy, match=f"study s is being run by {named.format(pid=first.pid)};"):
             study_lock(tmp_path, "s").__enter__()
         first.kill()
-    with study_lock(tmp_path, "s"):  # what is left of it blocks nobody
+    with study_lock(tmp_path, "s"):  # leftovers of a crash do not block
         assert (tmp_path / "s.pid").read_text() == f"{os.getpid()}\n"
 
 
-def test_who_cannot_leave_its_name_holds_nothing(tmp_path: Path) -> None:
-    (tmp_path / "s.pid").mkdir()  # so that not even root can write it
+def test_a_process_that_cannot_write_its_pid_holds_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "s.pid").mkdir()  # not even root can write it
     with pytest.raises(StoreError, match="Is a directory; expected a folder that can be written"):
         study_lock(tmp_path, "s").__enter__()
     assert holder(tmp_path, "s") is None
@@ -76,8 +76,8 @@ def test_who_cannot_leave_its_name_holds_nothing(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_that_cannot_be_tried_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_lock_that_cannot_be_tested_is_an_error_in_one_line(tmp_path: Path) -> None:
     assert holder(tmp_path, "s") is None
     (tmp_path / "s.lock").mkdir()
-    with pytest.raises(StoreError, match=r"s\.lock: .*; expected a lock that can be tried"):
+    with pytest.raises(StoreError, match=r"s\.lock: .*; expected a lock that can be tested"):
         holder(tmp_path, "s")

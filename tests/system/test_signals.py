@@ -7,19 +7,19 @@ import pytest
 from poolstudy.system.signals import Interrupt
 
 
-def test_ctrl_c_that_an_import_swallows_ends_what_it_was_for() -> None:
+def test_ctrl_c_that_an_import_suppresses_is_raised_by_begin() -> None:
     with Interrupt() as interrupt:
-        with contextlib.suppress(KeyboardInterrupt):  # as a library does that is being imported
+        with contextlib.suppress(KeyboardInterrupt):  # as some libraries do during their import
             os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             interrupt.begin()
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_once_it_has_begun_a_first_signal_is_noted_and_the_handlers_come_back(sign: signal.Signals) -> None:
-    before = signal.getsignal(sign)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_after_begin_the_first_signal_is_recorded_and_the_handlers_are_restored(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
     with Interrupt() as interrupt:
         interrupt.begin()
-        os.kill(os.getpid(), sign)
-        assert interrupt.signal == sign
-    assert signal.getsignal(sign) is before
+        os.kill(os.getpid(), number)
+        assert interrupt.signal == number
+    assert signal.getsignal(number) is before

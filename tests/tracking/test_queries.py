@@ -1,4 +1,4 @@
-"""Runs found again, in an MLflow store on SQLite."""
+"""Queries of an MLflow store on SQLite."""
 
 import itertools
 import uuid
@@ -28,7 +28,7 @@ def start(root: Path, study: str, objective: str = "best_val_accuracy") -> Track
 
 
 def trial(tracker: Tracker, slot: int, state: State | None, losses: list[float]) -> str:
-    """A trial of that state with these validation losses; its accuracy is 0.5 + best epoch / 10."""
+    """Create a trial with these validation losses; its accuracy is 0.5 + best epoch / 10."""
     run_id = open_trial(tracker, make_spec(slot=slot), f"trial-{slot:04d}", 0)
     if state:
         tracker.close_trial(run_id, state, result=make_result(losses) if losses else None)
@@ -42,7 +42,7 @@ def tracker(root: Path) -> Tracker:
 
 @pytest.fixture(scope="module")
 def done(tracker: Tracker, tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
-    """A complete trial with its files, found by its first 12 digits."""
+    """Return a complete trial with its files, found by the first 12 digits of its ID."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "history.csv").write_text(HISTORY)
     (folder / "layers.csv").write_text('layer,shape\nconv_1,"(3, 3)"\n')
@@ -67,7 +67,7 @@ def test_a_run_is_found_by_its_id_and_by_its_first_digits(tracker: Tracker, done
     assert run_link("http://127.0.0.1:5000/", done) == link
 
 
-def test_its_files_are_read_back_as_what_they_were(done: StoredRun, tmp_path: Path) -> None:
+def test_files_are_read_back_unchanged(done: StoredRun, tmp_path: Path) -> None:
     assert done.spec() == make_spec()
     history = done.history()
     assert history is not None
@@ -85,54 +85,52 @@ def test_a_run_without_files_has_its_epochs_in_the_store(tracker: Tracker) -> No
     run_id = trial(tracker, 8, None, [])
     for record in make_result([1.25, 1.5]).history:
         tracker.log_epoch(run_id, record)
-    found = find_run(tracker.uri, run_id)
-    assert (found.state, found.standing, found.end) == (None, "running", None)
-    assert found.history() is None
-    assert found.table("layers.csv") is None
-    assert found.logged_epochs() == make_result([1.25, 1.5]).history
+    run = find_run(tracker.uri, run_id)
+    assert (run.state, run.standing, run.end) == (None, "running", None)
+    assert run.history() is None
+    assert run.table("layers.csv") is None
+    assert run.logged_epochs() == make_result([1.25, 1.5]).history
 
 
 @pytest.mark.parametrize("damage", ["{}", "no JSON", "\udcff"])
 def test_a_damaged_file_is_named(tracker: Tracker, damage: str) -> None:
     run_id = trial(tracker, 9, "complete", [1.0])
-    found = find_run(tracker.uri, run_id)
-    spec = Path(found.artifacts.removeprefix("file://")) / "spec.json"
+    run = find_run(tracker.uri, run_id)
+    spec = Path(run.artifacts.removeprefix("file://")) / "spec.json"
     spec.write_bytes(damage.encode(errors="surrogateescape"))
     with pytest.raises(StoreError, match=rf"spec\.json of run {run_id} is damaged"):
-        found.spec()
+        run.spec()
 
 
-def test_a_file_that_has_gone_is_named(tracker: Tracker, done: StoredRun, tmp_path: Path) -> None:
-    found = find_run(tracker.uri, trial(tracker, 9, "complete", [1.0]))
-    assert found.files == ("spec.json",)
-    (Path(found.artifacts.removeprefix("file://")) / "spec.json").unlink()
+def test_a_missing_file_is_named(tracker: Tracker, tmp_path: Path) -> None:
+    run = find_run(tracker.uri, trial(tracker, 9, "complete", [1.0]))
+    assert run.files == ("spec.json",)
+    (Path(run.artifacts.removeprefix("file://")) / "spec.json").unlink()
     with pytest.raises(StoreError, match=r"spec\.json of run .* cannot be read"):
-        found.read("spec.json", tmp_path)
+        run.read("spec.json", tmp_path)
 
 
 @pytest.mark.parametrize(
     "text", ["", "abc", "ABCD", "xyz1", "best ", "../mlflow.db", "a" * 33, "abcd'", "abc%", "abcd\n"]
 )
-def test_what_cannot_be_an_id_is_never_looked_up(root: Path, tracker: Tracker, text: str) -> None:
+def test_text_that_cannot_be_an_id_is_never_looked_up(root: Path, tracker: Tracker, text: str) -> None:
     with pytest.raises(RunNotFound, match="names no run; expected a run ID") as caught:
         find_run(tracker.uri, text)
     assert caught.value.exit_code == 2
 
 
-def test_digits_that_several_runs_begin_with_are_answered_with_those(
-    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_ambiguous_id_lists_the_runs_that_match(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = itertools.count(1)
     monkeypatch.setattr(uuid, "uuid4", lambda: SimpleNamespace(hex=f"beefbeef{next(numbers):024d}"))
     ids = [trial(tracker, slot, "complete", [1.0]) for slot in (11, 12, 13, 14, 15, 16)]
     monkeypatch.undo()
     with pytest.raises(RunNotFound) as caught:
         find_run(tracker.uri, "beef")
-    said = str(caught.value)
-    assert said.startswith("6 runs begin with beef: ")
-    assert [run_id in said for run_id in sorted(ids, reverse=True)].count(True) == 5
-    assert "trial-0016" in said
-    assert said.endswith(", …; expected one; give more digits")
+    message = str(caught.value)
+    assert message.startswith("6 runs begin with beef: ")
+    assert [run_id in message for run_id in ids].count(True) == 5
+    assert "trial-0016" in message
+    assert message.endswith(", …; expected one; give more digits")
     assert find_run(tracker.uri, ids[3]).name == "trial-0014"
 
 
@@ -153,7 +151,7 @@ def test_without_a_store_none_is_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("objective", "best"),
-    # Accuracies 0.6, 0.7, 0.7 and (pruned) 0.8; least losses 1.0, 1.5, 1.25 and 0.5: of equals the lowest slot.
+    # Accuracies 0.6, 0.7, 0.7 and (pruned) 0.8; least losses 1.0, 1.5, 1.25 and 0.5. On a tie the lowest slot wins.
     [("best_val_accuracy", "trial-0002"), ("best_val_loss", "trial-0001")],
 )
 def test_the_best_is_the_best_complete_trial_by_the_studys_own_objective(root: Path, objective: str, best: str) -> None:
@@ -168,31 +166,30 @@ def test_the_best_is_the_best_complete_trial_by_the_studys_own_objective(root: P
     start(root, f"after {objective}")
     with pytest.raises(RunNotFound, match=f"study after {objective}"):
         find_run(tracker.uri, "best")
-    of_the_one_before = study_run(tracker.uri, objective).best()
-    assert of_the_one_before is not None
-    assert of_the_one_before.name == best
+    of_earlier_study = study_run(tracker.uri, objective).best()
+    assert of_earlier_study is not None
+    assert of_earlier_study.name == best
     with pytest.raises(StoreError, match="no study 'nothing'"):
         study_run(tracker.uri, "nothing")
 
 
 def test_attempts_and_trials_are_those_of_the_slot_and_of_the_study(root: Path) -> None:
-    tracker = start(root, "fellows")
+    tracker = start(root, "attempts")
     lost = trial(tracker, 1, "lost", [])
-    tracker.close_trial(
-        open_trial(tracker, make_spec(slot=1), "trial-0001-retry-1", 1), "complete", result=make_result([1.0])
-    )
+    retry = open_trial(tracker, make_spec(slot=1), "trial-0001-retry-1", 1)
+    tracker.close_trial(retry, "complete", result=make_result([1.0]))
     trial(tracker, 10, "complete", [1.0])
-    found = find_run(tracker.uri, lost)
-    assert [one.name for one in found.attempts()] == ["trial-0001", "trial-0001-retry-1"]
-    assert [one.name for one in found.trials()] == ["trial-0001", "trial-0001-retry-1", "trial-0010"]
+    run = find_run(tracker.uri, lost)
+    assert [attempt.name for attempt in run.attempts()] == ["trial-0001", "trial-0001-retry-1"]
+    assert [attempt.name for attempt in run.trials()] == ["trial-0001", "trial-0001-retry-1", "trial-0010"]
 
 
-def test_a_study_that_goes_on_has_no_state_yet(root: Path) -> None:
-    tracker = start(root, "goes on")
+def test_a_resumed_study_has_no_state_yet(root: Path) -> None:
+    tracker = start(root, "resumed")
     run_id = tracker.open_study({}, {})
     tracker.close_study(run_id, "interrupted", {"trials": 1})
     ended = find_run(tracker.uri, run_id)
     assert (ended.standing, ended.end is None) == ("interrupted", False)
     tracker.open_study({}, {})
-    goes_on = find_run(tracker.uri, run_id)
-    assert (goes_on.standing, goes_on.end) == ("running", None)
+    resumed = find_run(tracker.uri, run_id)
+    assert (resumed.standing, resumed.end) == ("running", None)

@@ -1,4 +1,4 @@
-"""The pages as a new user meets them: the printed link, in a real browser."""
+"""MLflow's pages in a real browser, opened by the printed link."""
 
 import socket
 import subprocess
@@ -31,7 +31,7 @@ KEYS = (
     "confusion/validation",
     "model/diagram",
 )
-# The left and upper ends of the pictures in the row of the table that is called so, once they are loaded.
+# The left and top of each loaded picture in the table row of this name.
 PICTURES_OF_ROW = """
 const row = [...document.querySelectorAll('[role=row]')].find(one => one.textContent.trim() === arguments[0]);
 if (!row) return [];
@@ -44,7 +44,7 @@ const rows = [...document.querySelectorAll('[role=row]')];
 const head = rows[rows.findIndex(one => one.textContent.trim() === arguments[0]) - 1];
 return head ? head.innerText.split('\\n').filter(text => text.startsWith('trial-')) : [];
 """
-# How many large pictures stand beside each other.
+# The number of large pictures side by side.
 LARGE_PICTURES = """
 const shown = [...document.querySelectorAll('img')].filter(image => image.clientWidth > 100);
 const large = shown.filter(image => image.naturalWidth > 400);
@@ -53,7 +53,7 @@ return new Set(large.map(image => Math.round(image.getBoundingClientRect().left)
 TEXT = "return document.body.innerText"
 
 
-def test_a_port_that_is_taken_is_replaced_by_a_free_one() -> None:
+def test_a_taken_port_is_replaced_by_a_free_one() -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
@@ -62,9 +62,9 @@ def test_a_port_that_is_taken_is_replaced_by_a_free_one() -> None:
 
 
 def test_without_a_study_there_is_nothing_to_show(project: Path, poolstudy: Command) -> None:
-    said = poolstudy(project, "ui")
-    assert said.returncode == 3
-    assert "run one first (make study)" in said.stderr
+    result = poolstudy(project, "ui")
+    assert result.returncode == 3
+    assert "run one first (make study)" in result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -88,33 +88,31 @@ def link(finished: tuple[Path, Any]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Chrome]:
-    """A fresh one, as a new user has it."""
+    """Start a browser with a new profile."""
     with chromium(1600, 1400) as chrome:
-        chrome.set_script_timeout(120)  # seconds, where others use the cores as well
+        chrome.set_script_timeout(120)  # seconds, for a busy machine
         yield chrome
 
 
 def shown(browser: Chrome, script: str, *arguments: str, least: int = 1) -> Any:
-    """What a script finds on the page, once it is so many."""
+    """Return the result of a script on the page, once it has at least `least` items."""
 
-    def found(page: Chrome) -> Any:
+    def enough(page: Chrome) -> Any:
         value = page.execute_script(script, *arguments)
         return value if (value if isinstance(value, int) else len(value)) >= least else None
 
-    return WebDriverWait(browser, 120).until(found)
+    return WebDriverWait(browser, 120).until(enough)
 
 
 def press(browser: Chrome, text: str) -> None:
-    """Clicks the first element that has just this text and is no word of a sentence, once there is one."""
+    """Click the first element with exactly this text that is not emphasised, once there is one."""
     path = f"//*[not(self::em)][text()[normalize-space()='{text}']]"
 
     def pressed(page: Chrome) -> bool:
         element = page.find_element(By.XPATH, path)
         try:
             element.click()
-        except (
-            ElementNotInteractableException
-        ):  # so selenium takes a file's name on the compare page, which is in sight
+        except ElementNotInteractableException:  # a file name on the compare page, though it is visible
             page.execute_script("arguments[0].click()", element)
         return True
 
@@ -127,13 +125,13 @@ def press(browser: Chrome, text: str) -> None:
 def test_the_printed_link_shows_the_trials_pictures_side_by_side(link: str, browser: Chrome, key: str) -> None:
     if browser.current_url != link:
         browser.get(link)
-    places = shown(browser, PICTURES_OF_ROW, key, least=5)
-    assert len({left for left, _ in places}) == 5
-    assert len({top for _, top in places}) == 1
+    positions = shown(browser, PICTURES_OF_ROW, key, least=5)
+    assert len({left for left, _ in positions}) == 5
+    assert len({top for _, top in positions}) == 1
 
 
 @pytest.mark.slow
-def test_the_best_comes_first_and_nothing_stands_in_the_way(
+def test_the_best_run_comes_first_and_no_assistant_covers_the_page(
     link: str, browser: Chrome, finished: tuple[Path, Any]
 ) -> None:
     browser.get(link)
@@ -166,9 +164,9 @@ def test_a_run_shows_its_summary_and_its_diagram(link: str, browser: Chrome) -> 
 def test_compared_runs_show_their_pictures_side_by_side(link: str, browser: Chrome) -> None:
     browser.get(link)
     boxes = "[role=row] input[type=checkbox][aria-label^='Press Space to toggle row selection']"
-    for local_path in range(4):
+    for row in range(4):
         WebDriverWait(browser, 120).until(lambda page: len(page.find_elements(By.CSS_SELECTOR, boxes)) >= 5)
-        browser.execute_script("document.querySelectorAll(arguments[0])[arguments[1]].click()", boxes, local_path)
+        browser.execute_script("document.querySelectorAll(arguments[0])[arguments[1]].click()", boxes, row)
     press(browser, "Compare")
     press(browser, "kernels.png")
     assert shown(browser, LARGE_PICTURES, least=4) == 4

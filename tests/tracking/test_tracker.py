@@ -1,4 +1,4 @@
-"""MLflow on SQLite in a temporary folder."""
+"""The tracker with MLflow on SQLite in a temporary folder."""
 
 import shutil
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_a_run_carries_the_contract(tracker: Tracker, client: MlflowClient, tmp_
     assert run.data.metrics["best_val_accuracy"] == 0.6
     assert run.data.metrics["parameter_count"] == 12
     steps = client.get_metric_history(run_id, "epoch_seconds")
-    assert [(one.step, one.value) for one in steps] == [(1, 2.0)]
+    assert [(point.step, point.value) for point in steps] == [(1, 2.0)]
     files = {item.path for item in client.list_artifacts(run_id)}
     assert {"spec.json", "summary.txt"} <= files
     spec = client.download_artifacts(run_id, "spec.json")
@@ -78,7 +78,7 @@ def test_a_run_carries_the_contract(tracker: Tracker, client: MlflowClient, tmp_
     assert any("weights~conv_1" in path and path.endswith(".png") for path in images)
 
 
-def test_a_gpus_load_lies_beside_the_epoch_in_which_it_was_read(tracker: Tracker, client: MlflowClient) -> None:
+def test_gpu_load_is_logged_with_the_epoch_in_which_it_was_read(tracker: Tracker, client: MlflowClient) -> None:
     run_id, name = open_trial(tracker, make_spec(), "trial-0008", 0), "system/gpu_0_utilization_percentage"
     load = {name: 37.0}
     tracker.log_epochs(run_id, [(1000, RECORD, load)])
@@ -88,20 +88,18 @@ def test_a_gpus_load_lies_beside_the_epoch_in_which_it_was_read(tracker: Tracker
 
 
 @pytest.mark.parametrize(("state", "status"), STATUS.items())
-def test_states_have_the_status_of_the_ledger(
-    tracker: Tracker, client: MlflowClient, state: State, status: str
-) -> None:
+def test_each_state_has_its_mlflow_status(tracker: Tracker, client: MlflowClient, state: State, status: str) -> None:
     run_id = open_trial(tracker, SPEC, "trial-0001", retry=0)
     tracker.close_trial(run_id, state, reason="why")
     run = client.get_run(run_id)
     assert run.info.status == status
     assert run.data.tags["poolstudy.reason"] == "why"
-    found = tracker.get(run_id)
-    assert found is not None
-    assert found.state == state
+    tracked = tracker.get(run_id)
+    assert tracked is not None
+    assert tracked.state == state
 
 
-def test_runs_that_are_open_can_be_found(tracker: Tracker) -> None:
+def test_open_runs_can_be_found(tracker: Tracker) -> None:
     run_id = open_trial(tracker, SPEC, "trial-0002", retry=0)
     assert [run.run_id for run in tracker.runs("trial", running=True)] == [run_id]
     tracker.close_trial(run_id, "interrupted")
@@ -111,7 +109,7 @@ def test_runs_that_are_open_can_be_found(tracker: Tracker) -> None:
     assert tracker.get(run_id) is None
 
 
-def test_a_study_goes_on_in_the_run_it_had(tracker: Tracker, client: MlflowClient) -> None:
+def test_a_resumed_study_keeps_its_run(tracker: Tracker, client: MlflowClient) -> None:
     run_id = tracker.open_study({"seed": 3}, {"study": {"name": "s"}})
     tracker.close_study(run_id, "interrupted", {"trials": 1})
     assert client.get_run(run_id).info.status == "KILLED"
@@ -141,7 +139,7 @@ def test_a_description_that_a_person_wrote_stays(tracker: Tracker, client: Mlflo
         assert client.get_experiment(tracker.experiment_id).tags["mlflow.note.content"] == "ours"
 
 
-def test_artifacts_that_are_deleted_while_they_are_written_may_be_written_again(tmp_path: Path) -> None:
+def test_artifacts_deleted_during_an_upload_can_be_uploaded_again(tmp_path: Path) -> None:
     tracker = Tracker("sqlite:///mlruns/mlflow.db", "mlruns/artifacts", "s", tmp_path)
     run_id = open_trial(tracker, SPEC, "trial-0001", 0)
     (tmp_path / "files").mkdir()
@@ -168,10 +166,8 @@ def test_an_sqlite_path_is_relative_to_the_project(tmp_path: Path) -> None:
     assert resolved_uri("http://host:1", tmp_path) == "http://host:1"
 
 
-def test_a_project_that_was_copied_writes_nothing_to_its_old_place(
-    root: Path, tracker: Tracker, tmp_path: Path
-) -> None:
-    known = open_trial(tracker, SPEC, "trial-0001", 0)  # its files are in the old place now
+def test_a_copied_project_writes_nothing_to_the_old_folder(root: Path, tracker: Tracker, tmp_path: Path) -> None:
+    known = open_trial(tracker, SPEC, "trial-0001", 0)  # its files are in the old folder
     tracker.close_trial(known, "interrupted")
     new = tmp_path / "copy"
     shutil.copytree(root, new)
@@ -179,7 +175,7 @@ def test_a_project_that_was_copied_writes_nothing_to_its_old_place(
     before = (new / "mlruns" / "mlflow.db").read_bytes()
     with pytest.raises(StoreError) as caught:
         Tracker("sqlite:///mlruns/mlflow.db", "mlruns/artifacts", "s", new)
-    assert f"lie in {artifacts}/s, and MLflow puts new ones into {root}/mlruns/artifacts/s" in str(caught.value)
+    assert f"are in {artifacts}/s, but MLflow writes new ones to {root}/mlruns/artifacts/s" in str(caught.value)
     assert "poolstudy doctor --fix" in str(caught.value)
     assert (new / "mlruns" / "mlflow.db").read_bytes() == before
     move(uri, artifacts, moved(uri, artifacts))

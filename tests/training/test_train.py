@@ -1,6 +1,7 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from poolstudy.network.weights import weights_digest
 from poolstudy.spec.load import load_config
 from poolstudy.spec.records import EpochRecord, TrainingSettings, TrialSpec
 from poolstudy.spec.space import HyperParameters
-from poolstudy.training.adam import Adam
+from poolstudy.training.adam import FusedAdam, optimizer_step
 from poolstudy.training.epochs import EpochRunner, order_of
 from poolstudy.training.train import train
 
@@ -155,7 +156,7 @@ def test_an_epoch_as_one_compiled_program_trains_the_same(data: SearchData, smal
     for whole in (False, True):
         keras.utils.set_random_seed(1)
         model = build_model(network, data.identity.image_shape, 10, 8)
-        epochs = EpochRunner(model, data, batch_size=48, learning_rate=0.001, seed=1, whole=whole)
+        epochs = EpochRunner(model, data, batch_size=48, seed=1, whole=whole)
         results.append([*epochs.train(1), *epochs.train(2), *epochs.validate(), *model.get_weights()])
     for plain, compiled in zip(*results, strict=True):
         np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-6)
@@ -165,7 +166,7 @@ def test_adam_takes_the_steps_of_the_paper() -> None:
     # With a constant gradient g both corrected moments are g and g², so every step is -rate * g / (|g| + epsilon'):
     # -0.1 in the direction of the gradient, whatever its size.
     variable = tf.Variable([1.0, 1.0, 1.0])
-    adam = Adam([variable], learning_rate=0.1)
+    adam = FusedAdam(keras.optimizers.Adam(0.1), [variable])
     for _ in range(3):
         adam.apply([tf.constant([2.0, -0.5, 0.0])])
     np.testing.assert_allclose(variable.numpy(), [0.7, 1.3, 1.0], rtol=1e-5)
@@ -174,8 +175,39 @@ def test_adam_takes_the_steps_of_the_paper() -> None:
 def test_adam_takes_the_steps_of_keras() -> None:
     gradients = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
     ours, theirs = tf.Variable([1.0, 2.0, 3.0, 4.0]), keras.Variable([1.0, 2.0, 3.0, 4.0])
-    adam, keras_adam = Adam([ours], learning_rate=0.01), keras.optimizers.Adam(0.01)
+    adam, keras_adam = FusedAdam(keras.optimizers.Adam(0.01), [ours]), keras.optimizers.Adam(0.01)
     for gradient in gradients:
         adam.apply([tf.constant(gradient)])
         keras_adam.apply([tf.constant(gradient)], [theirs])
     np.testing.assert_allclose(ours.numpy(), keras.ops.convert_to_numpy(theirs), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "fused"),
+    [
+        (keras.optimizers.Adam(0.01), True),
+        (keras.optimizers.Adam(0.01, beta_1=0.8, epsilon=1e-4), True),
+        (keras.optimizers.Adam(0.01, weight_decay=0.1), False),
+        (keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.01, 9)), False),
+        (keras.optimizers.AdamW(0.01), False),
+        (keras.optimizers.SGD(0.1), False),
+    ],
+)
+def test_the_compiled_optimizer_and_loss_are_what_trains(data: SearchData, optimizer: Any, fused: bool) -> None:
+    """As one batch of Keras' own `fit`, without dropout."""
+    network = HyperParameters(pooling="max", pool_size=2, filters=(2,), dropout=0)
+    results = []
+    for ours in (True, False):
+        keras.utils.set_random_seed(1)
+        model = build_model(network, data.identity.image_shape, 10, 8)
+        loss = "sparse_categorical_crossentropy" if fused else keras.losses.SparseCategoricalCrossentropy()
+        model.compile(type(optimizer).from_config(optimizer.get_config()), loss, metrics=["accuracy"])
+        step = optimizer_step(model)
+        assert isinstance(getattr(step, "__self__", None), FusedAdam) == fused
+        if ours:
+            EpochRunner(model, data, batch_size=200, seed=1, whole=False).train(1)
+        else:
+            model.fit(scaled(data.train_images), data.train_labels, batch_size=200, shuffle=False, verbose=0)
+        results.append(model.get_weights())
+    for mine, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)

@@ -1,4 +1,4 @@
-"""An attempt's folder: what is on disk is what is left to do."""
+"""Attempts are written to disk and read back."""
 
 import time
 from pathlib import Path
@@ -25,13 +25,9 @@ def test_a_folder_is_read_as_it_was_written(folder: AttemptFolder, tmp_path: Pat
     folder.end("pruned", "why")
     (again,) = folders(tmp_path)
     assert again.path.name == "trial-0007-retry-1"
-    assert (again.attempt, again.began_at, again.patch, again.run_id) == (
-        ATTEMPT,
-        folder.began_at,
-        "a change",
-        "a" * 32,
-    )
-    assert [one.record for one in again.epochs()] == [first, second]
+    assert (again.attempt, again.began_at) == (ATTEMPT, folder.began_at)
+    assert (again.patch, again.run_id) == ("a change", "a" * 32)
+    assert [timed.record for timed in again.epochs()] == [first, second]
     assert folder.began_at <= again.epochs()[0].ended_at <= again.epochs()[1].ended_at
     end = again.ended
     assert end is not None
@@ -39,34 +35,34 @@ def test_a_folder_is_read_as_it_was_written(folder: AttemptFolder, tmp_path: Pat
     assert end.ended_at >= again.epochs()[1].ended_at
 
 
-def test_a_folder_that_has_just_been_made_has_nothing_else(tmp_path: Path) -> None:
+def test_a_new_folder_has_only_its_attempt(tmp_path: Path) -> None:
     folder = AttemptFolder.make(tmp_path, ATTEMPT)
     assert (folder.run_id, folder.patch, folder.epochs(), folder.ended, folder.result) == ("", "", (), None, None)
 
 
-def test_an_epoch_that_was_not_written_to_its_end_is_none(folder: AttemptFolder) -> None:
+def test_an_epoch_that_was_cut_short_is_ignored(folder: AttemptFolder) -> None:
     (record,) = make_result([1.25]).history
     folder.add_epoch(record)
     with (folder.path / "epochs.jsonl").open("a") as file:
         file.write('{"ended_at": 17955, "rec')
-    assert [one.record for one in folder.epochs()] == [record]
+    assert [timed.record for timed in folder.epochs()] == [record]
 
 
-def test_what_is_no_attempts_folder_goes(folder: AttemptFolder, tmp_path: Path) -> None:
+def test_a_folder_without_an_attempt_is_removed(folder: AttemptFolder, tmp_path: Path) -> None:
     (tmp_path / "cut-short" / "files").mkdir(parents=True)
-    assert [one.path for one in folders(tmp_path)] == [folder.path]
+    assert [attempt.path for attempt in folders(tmp_path)] == [folder.path]
     assert list(tmp_path.iterdir()) == [folder.path]
     folder.remove()
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"{", b'{"attempt": {"of": "another version"}}', b"\xff"])
-def test_what_this_version_cannot_read_is_set_aside_whole(tmp_path: Path, content: bytes) -> None:
+def test_an_attempt_that_cannot_be_read_is_moved_away_whole(tmp_path: Path, content: bytes) -> None:
     staging = tmp_path / "staging" / "tiny"
-    for _ in range(2):  # also where one of the same name lies there
-        strange = AttemptFolder.make(staging, ATTEMPT)
-        strange.add_epoch(make_result([1.25]).best)
-        (strange.path / "attempt.json").write_bytes(content)
+    for _ in range(2):  # the second time beside one of the same name
+        attempt = AttemptFolder.make(staging, ATTEMPT)
+        attempt.add_epoch(make_result([1.25]).best)
+        (attempt.path / "attempt.json").write_bytes(content)
         assert list(folders(staging)) == []
         assert list(staging.iterdir()) == []
         time.sleep(0.002)

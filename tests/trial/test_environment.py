@@ -3,7 +3,7 @@ import pytest
 from poolstudy.trial.environment import environment
 
 
-def test_what_computes_is_recorded_and_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_recorded_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_VAR_db_password", "secret")
     monkeypatch.setenv("NVIDIA_API_KEY", "secret")
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")

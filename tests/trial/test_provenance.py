@@ -1,4 +1,4 @@
-"""Which code it is, told from real git checkouts."""
+"""Identity of the code in real git checkouts."""
 
 import subprocess
 from pathlib import Path
@@ -9,13 +9,13 @@ from poolstudy.trial.provenance import code_identity, patch, source_digest
 
 
 def git(folder: Path, *arguments: str) -> str:
-    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    return subprocess.run(["git", "-C", folder, *who, *arguments], check=True, capture_output=True, text=True).stdout
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    return subprocess.run(["git", "-C", folder, *author, *arguments], check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A committed package of two files."""
+    """Commit a package of two files."""
     folder = tmp_path / "src" / "thing"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("")
@@ -32,7 +32,7 @@ def test_a_clean_checkout_is_its_commit(package: Path) -> None:
     assert patch(package) == ""
 
 
-def test_a_change_is_seen_with_its_patch_and_in_the_digest(package: Path) -> None:
+def test_a_change_is_in_the_patch_and_the_digest(package: Path) -> None:
     before = code_identity(package)
     (package / "a.py").write_text("A = 2\n")
     after = code_identity(package)
@@ -47,7 +47,7 @@ def test_names_count_as_well_as_contents(package: Path) -> None:
     assert source_digest(package) != before
 
 
-def test_a_commit_of_something_else_leaves_the_source_digest(package: Path) -> None:
+def test_a_commit_of_another_file_keeps_the_source_digest(package: Path) -> None:
     before = code_identity(package)
     (package.parents[1] / "README").write_text("words")
     assert code_identity(package).dirty
@@ -57,7 +57,7 @@ def test_a_commit_of_something_else_leaves_the_source_digest(package: Path) -> N
     assert (after.commit == before.commit, after.source_digest == before.source_digest) == (False, True)
 
 
-def test_outside_of_a_checkout_there_are_the_version_and_the_digest(tmp_path: Path) -> None:
+def test_outside_a_checkout_only_version_and_digest_are_known(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("A = 1\n")
     found = code_identity(tmp_path)
     assert (found.commit, found.dirty, patch(tmp_path)) == (None, None, "")
@@ -65,7 +65,7 @@ def test_outside_of_a_checkout_there_are_the_version_and_the_digest(tmp_path: Pa
     assert found.version
 
 
-def test_a_package_that_lies_in_another_projects_checkout_is_not_its_commit(package: Path) -> None:
+def test_a_package_inside_another_projects_checkout_has_no_commit(package: Path) -> None:
     installed = package.parents[1] / "venv" / "other"
     installed.mkdir(parents=True)
     (installed / "__init__.py").write_text("")

@@ -1,1 +1,1 @@
-"""Whether this machine has what a study needs, and whether databases and files agree."""
+"""Checks of the machine (`check`) and of a project's databases and files (`doctor`)."""

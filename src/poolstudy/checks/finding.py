@@ -1,4 +1,4 @@
-"""What a look at one thing gives."""
+"""The result of one check."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +9,7 @@ SETUP = "run: make setup"
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: "ok", works but "warning", or "error" something; what was found, and what to do."""
+    """One line: its mark, what was checked, what was found, and what to do."""
 
     mark: Mark
     subject: str
@@ -18,5 +18,5 @@ class Finding:
 
 
 def some(number: int, one: str, more: str = "") -> str:
-    """2 as "2 studies", 1 as "1 study"."""
+    """Return a count with its noun: "2 studies", "1 study"."""
     return f"{number} {one if number == 1 else more or f'{one}s'}"

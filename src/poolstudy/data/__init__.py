@@ -1,1 +1,1 @@
-"""The images: loaded, verified, split; downloaded where they are not here."""
+"""Images of a data set: downloaded if they are missing, verified, split."""

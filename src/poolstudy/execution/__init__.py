@@ -1,6 +1,6 @@
-"""Engines: where trials are trained. An engine takes tasks and gives events; it knows neither Optuna nor MLflow.
+"""Engines that train trials: an engine takes tasks and gives events; it knows neither Optuna nor MLflow.
 
-`local.LocalEngine` is one: processes on this machine. Another needs the same methods
+`local.LocalEngine` uses processes on this machine. Another engine needs the same methods
 (`call`, `call_each`, `start`, `running`, `events`, `answer`, `stop`, `retire`, `close`).
 """
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from poolstudy.spec.records import EpochRecord, TrialResult
 
 Key = tuple[str, int]
-"""What a task is known by: the name of the job and a number."""
+"""Identifier of a task: the name of its job and a number."""
 
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """An epoch ended; the worker waits for `answer`."""
+    """Record of an epoch; the worker waits for `answer`."""
 
     key: Key
     record: EpochRecord
@@ -22,7 +22,7 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class Finished:
-    """The task ended in good order and its files are in its folder."""
+    """Success: the task's files are in its folder."""
 
     key: Key
     result: TrialResult
@@ -30,7 +30,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """The task cannot be done; another try would fail as well."""
+    """Failure of the task itself; another try would fail as well."""
 
     key: Key
     reason: str
@@ -38,7 +38,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Lost:
-    """The worker's process died or hung; another try may well succeed."""
+    """Death or hang of the worker process; another try may succeed."""
 
     key: Key
     reason: str

@@ -1,4 +1,4 @@
-"""What there is to train on: GPUs that TensorFlow can use, or this machine's cores."""
+"""Devices to train on: GPUs that TensorFlow can use, or this machine's cores."""
 
 import functools
 import os
@@ -10,18 +10,18 @@ from poolstudy.execution.gpu.diagnosis import Sight, full_card, inspect_machine,
 from poolstudy.execution.local import LocalEngine
 from poolstudy.spec.records import Device
 
-_LISTING = 600.0  # seconds to import TensorFlow, on a machine that is busy, and to list its GPUs
-_TRYING = 120.0  # seconds to start CUDA and use a card once; a driver that hangs never answers
+_LIST_SECONDS = 600.0  # to import TensorFlow on a busy machine and list its GPUs
+_TRY_SECONDS = 120.0  # to start CUDA and use a card once; a driver that hangs never returns
 
 
 @dataclass(frozen=True)
 class Found:
-    """The GPUs that TensorFlow lists.
+    """GPUs that TensorFlow lists.
 
     Attributes:
-        gpus: can be used.
-        full: cannot, since their memory is taken.
-        lines: what keeps others than `gpus` from being used, and what to do, a line each.
+        gpus: usable ones.
+        full: unusable because their memory is taken.
+        lines: why the others cannot be used and what to do, a line each.
     """
 
     gpus: tuple[Device, ...] = ()
@@ -30,46 +30,45 @@ class Found:
 
 
 def find_gpus(engine: LocalEngine, *, required: bool = False) -> Found:
-    """The GPUs that TensorFlow can use: each was tried in a process of its own.
+    """Return the GPUs that TensorFlow lists; each is tried in a process of its own.
 
     Raises:
-        DeviceError: there is none and one is required, or TensorFlow does not even start.
+        DeviceError: no GPU is usable and one is required, or TensorFlow does not start.
     """
     try:
-        listed, build = engine.call(_list_gpus, _LISTING)
+        listed, build = engine.call(_list_gpus, _LIST_SECONDS)
     except ChildProcessError as error:
-        reason = f"TensorFlow does not say what it can train on ({error})"
-        raise DeviceError(reason, "a process that imports it and answers", f"see {engine.log}") from None
-    tried = engine.call_each([functools.partial(_try_gpu, gpu.name) for gpu in listed], _TRYING)
-    found = [_answer(gpu, answer) for gpu, answer in zip(listed, tried, strict=True)]
-    usable, sight = tuple(gpu for gpu in found if not gpu.problem), inspect_machine(build)
-    full = tuple(gpu for gpu in found if gpu.problem and full_card(gpu.description, sight))
-    reasons = _reasons(found, sight)
+        reason = f"TensorFlow cannot list its GPUs ({error})"
+        raise DeviceError(reason, "a process that imports it and lists them", f"see {engine.log}") from None
+    results = engine.call_each([functools.partial(_try_gpu, gpu.name) for gpu in listed], _TRY_SECONDS)
+    tried = [_tried(gpu, result) for gpu, result in zip(listed, results, strict=True)]
+    usable, sight = tuple(gpu for gpu in tried if not gpu.problem), inspect_machine(build)
+    full = tuple(gpu for gpu in tried if gpu.problem and full_card(gpu.description, sight))
+    reasons = _reasons(tried, sight)
     if required and not usable:
         why, remedy = reasons[0]
         raise DeviceError(f"no GPU that TensorFlow can use: {why}", "one, since execution.require_gpu=true", remedy)
-    # A machine without any NVIDIA driver has nothing to mend.
-    nothing_to_mend = not found and nvidia.problem() == nvidia.NO_DRIVER
-    lines = () if nothing_to_mend else tuple(f"{why}; {remedy}" for why, remedy in reasons)
-    return Found(usable, full, lines)
+    if not tried and nvidia.problem() == nvidia.NO_DRIVER:  # a machine without GPUs has nothing to fix
+        reasons = []
+    return Found(usable, full, tuple(f"{why}; {remedy}" for why, remedy in reasons))
 
 
 def _list_gpus() -> tuple[list[Device], dict[str, object]]:
-    """The GPUs that TensorFlow lists, and what it says of its own build; to be asked in a process of its own."""
+    """Return TensorFlow's GPUs and build information; call it in a process of its own."""
     from poolstudy.execution.gpu import tensorflow
 
     return tensorflow.list_gpus(), tensorflow.build()
 
 
 def _try_gpu(name: str) -> Device:
-    """A GPU that was used for a moment: what it is, or why it cannot be used; to be asked in a process of its own."""
+    """Use a GPU briefly and return it, with its problem if it has one; call it in a process of its own."""
     from poolstudy.execution.gpu import tensorflow
 
     return tensorflow.try_gpu(name)
 
 
 def hardware(device: Device) -> dict[str, object]:
-    """What environment.json says of the card that a trial was trained on, beside what its process sees itself."""
+    """Return what environment.json records about the device of a trial."""
     if not device.is_gpu:
         return {"gpus": []}
     card = nvidia.card_at(device.bus)
@@ -80,23 +79,23 @@ def hardware(device: Device) -> dict[str, object]:
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _answer(gpu: Device, answer: Device | ChildProcessError) -> Device:
-    if isinstance(answer, Device):
-        return answer
-    return gpu.model_copy(update={"problem": f"the process that tried it died or hung ({answer})"})
+def _tried(gpu: Device, result: Device | ChildProcessError) -> Device:
+    if isinstance(result, Device):
+        return result
+    return gpu.model_copy(update={"problem": f"the process that tried it died or hung ({result})"})
 
 
-def _reasons(found: list[Device], sight: Sight) -> list[tuple[str, str]]:
-    """Why GPUs cannot be used, and what to do."""
-    if not found:
+def _reasons(tried: list[Device], sight: Sight) -> list[tuple[str, str]]:
+    """Return pairs of why a GPU cannot be used and what to do."""
+    if not tried:
         return [why_no_gpu(sight)]
     return [
         (f"{gpu.name} ({gpu.description}) cannot be used: {why}", remedy)
-        for gpu in found
+        for gpu in tried
         if gpu.problem
         for why, remedy in [why_unusable(gpu.description, gpu.problem, sight)]
     ]

@@ -1,9 +1,9 @@
 """Worker processes on this machine, forked from a server that has loaded TensorFlow.
 
-A worker does one task and ends: it starts in some 0.02 s, nothing of one task can reach another, and one that hangs
-is ended. A task with a lane goes to a worker that has done others of that lane, and keeps what is dear to make (CUDA's
-context, loaded kernels); after any task that did not end in good order, and after so many tasks, the worker ends too.
-On the far side of the pipe (`far_side.py`) the tasks are run; when this process dies, so does every worker.
+A worker starts in 0.02 s, runs one task and ends, so that no task affects another; one that hangs is killed.
+A task with a reuse key goes to an idle worker of that key, which still has CUDA's context and the loaded kernels;
+that worker ends after a limited number of tasks, or after one that did not succeed. `process.py` has the worker's code.
+When this process dies, so does every worker.
 """
 
 import contextlib
@@ -22,14 +22,20 @@ import psutil
 
 from poolstudy.errors import DeviceError
 from poolstudy.execution import EpochEnded, Event, Failed, Finished, Key, Lost
-from poolstudy.execution.process import RunTask, answer, work
+from poolstudy.execution.process import RunTask, call_main, worker_main
 from poolstudy.system.logs import redirect_output
 
-_SERVERS = 3  # that may die, one after the other, before a task is given up
+_SERVERS = 3  # that may die in a row before a task is given up
 _TENSORFLOW = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "KERAS_BACKEND": "tensorflow",
-    "TF_ENABLE_ONEDNN_OPTS": "1",  # twice as fast; by itself TensorFlow takes it on newer processors only
+    "TF_ENABLE_ONEDNN_OPTS": "1",  # twice as fast; by default TensorFlow uses it on newer processors only
+}
+_EVENTS: dict[str, Callable[[Key, Any], Event]] = {
+    "epoch": EpochEnded,
+    "finished": Finished,
+    "failed": Failed,
+    "lost": Lost,
 }
 
 
@@ -43,21 +49,21 @@ class _Worker:
     done: int = 0
 
     def kill(self) -> None:
-        """Ends it, also where its server died: then Process.kill takes it for dead as well."""
+        """Kill the process, even if its server died: Process.kill then believes it dead too and does nothing."""
         assert self.process.pid is not None
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, signal.SIGKILL)
 
 
 class LocalEngine:
-    """Runs tasks in processes of their own.
+    """Engine that runs each task in a worker process.
 
     Args:
-        run: what a worker does with a task; a module's function.
-        preload: the modules that the server loads once, before it is forked.
-        log: file for all that workers and server print.
+        run: function of a module that runs a task in the worker.
+        preload: modules that the server imports once, before it is forked.
+        log: file for the output of the workers and the server.
         threads: of numerical libraries in a worker.
-        tasks_per_worker: so many tasks of a lane a worker does, one after the other, before it ends.
+        tasks_per_worker: limit on the tasks of one reuse key that a worker runs.
 
     Raises:
         StoreError: the log cannot be written.
@@ -75,42 +81,42 @@ class LocalEngine:
         self._serve()
 
     def _serve(self) -> None:
-        """Starts the server, if it does not run; it loads TensorFlow while this process goes on."""
+        """Start the server unless it runs; it imports `preload` in the background."""
         with _environment(self._variables), redirect_output(self.log):
             forkserver.ensure_running()
 
     def call(self, function: Callable[[], Any], timeout: float | None = None) -> Any:
-        """What `function` returns in a process of its own.
+        """Call a function in a process of its own and return its result.
 
         Raises:
             ChildProcessError: the process died, or the function raised, or took longer than `timeout` seconds.
         """
-        (answer,) = self.call_each([function], timeout)
-        if isinstance(answer, ChildProcessError):
-            raise answer
-        return answer
+        (result,) = self.call_each([function], timeout)
+        if isinstance(result, ChildProcessError):
+            raise result
+        return result
 
     def call_each(self, functions: Sequence[Callable[[], Any]], timeout: float | None = None) -> list[Any]:
-        """What each function returns, in processes of their own, all at once; a ChildProcessError where none came."""
-        until = None if timeout is None else time.monotonic() + timeout
+        """Call functions in parallel, each in its own process; return results, or errors of `call`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
         calls = [self._begin_call(function) for function in functions]
-        return [self._end_call(process, pipe, until) for process, pipe in calls]
+        return [self._end_call(process, pipe, deadline) for process, pipe in calls]
 
     def _begin_call(self, function: Callable[[], Any]) -> tuple[ForkServerProcess, connection.Connection]:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=answer, args=(function, theirs), daemon=True)
-        with contextlib.suppress(EOFError, OSError):  # the server is dead: the pipe says so too
+        process = self._context.Process(target=call_main, args=(function, theirs), daemon=True)
+        with contextlib.suppress(EOFError, OSError):  # the server is dead: reading from the pipe will fail
             process.start()
         theirs.close()
         return process, ours
 
-    def _end_call(self, process: ForkServerProcess, pipe: connection.Connection, until: float | None) -> Any:
+    def _end_call(self, process: ForkServerProcess, pipe: connection.Connection, deadline: float | None) -> Any:
         try:
-            if until is not None and not pipe.poll(max(0.0, until - time.monotonic())):
+            if deadline is not None and not pipe.poll(max(0.0, deadline - time.monotonic())):
                 process.kill()
                 return ChildProcessError("its process does not answer")
             return pipe.recv()
-        except (EOFError, OSError) as error:  # it died, or the server that was to fork it did
+        except (EOFError, OSError) as error:  # the process died, or its server before the fork
             if process.pid is None:
                 return ChildProcessError(f"the server of workers died: {type(error).__name__}")
             process.join()
@@ -119,20 +125,18 @@ class LocalEngine:
             pipe.close()
 
     def start(self, key: Key, task: Any, timeout: float | None = None, reuse_key: str = "") -> None:
-        """Starts a task; its events carry `key`.
-
-        A server of workers that died is started anew; its workers go on, and tell their ends themselves.
+        """Start a task, whose events carry `key`; restart a server that died, without harm to its workers.
 
         Args:
             timeout: seconds after which it counts as hung; None: never.
-            lane: a worker that did a task of this lane may do this one; empty: a worker of its own. What tasks of
-                a lane set for their whole process (device, threads, determinism) must be the same.
+            reuse_key: a worker that did a task with this key may do this one; empty: a new worker. Tasks with the same
+                key must set the same device, threads and determinism, which last as long as the process.
 
         Raises:
-            DeviceError: the server dies again and again.
+            DeviceError: the server keeps dying.
         """
-        worker = self._waiting(reuse_key)
-        if worker is None or not _sent(worker, task):
+        worker = self._take_idle(reuse_key)
+        if worker is None or not _send_task(worker, task):
             worker = self._new_worker(task, reuse_key)
         worker.timeout, worker.began = timeout, time.monotonic()
         self._workers[key] = worker
@@ -143,34 +147,29 @@ class LocalEngine:
             if not _server_lives():
                 self._serve()
             ours, theirs = self._context.Pipe()
-            process = self._context.Process(target=work, args=(self._run, task, theirs, keep), daemon=True)
+            process = self._context.Process(target=worker_main, args=(self._run, task, theirs, keep), daemon=True)
             try:
                 process.start()
-            except (EOFError, OSError):  # the server died just now
+            except (EOFError, OSError):  # the server has just died
                 ours.close()
                 continue
             finally:
                 theirs.close()
             return _Worker(process, ours, reuse_key)
-        raise DeviceError("the server of workers dies again and again", "one that goes on", f"see {self.log}")
+        raise DeviceError("the server of workers keeps dying", "one that goes on", f"see {self.log}")
 
-    def _waiting(self, reuse_key: str) -> _Worker | None:
-        """A worker of the lane that waits for a task."""
-        for worker in self._idle:
-            if worker.reuse_key == reuse_key:
-                self._idle.remove(worker)
-                return worker
-        return None
+    def _take_idle(self, reuse_key: str) -> _Worker | None:
+        worker = next((worker for worker in self._idle if worker.reuse_key == reuse_key), None)
+        if worker is not None:
+            self._idle.remove(worker)
+        return worker
 
     def running(self) -> list[Key]:
-        """The keys of the tasks that have not ended."""
+        """Return the keys of the tasks that have not ended."""
         return list(self._workers)
 
     def events(self, timeout: float) -> Iterator[Event]:
-        """What has happened since the last call; waits up to `timeout` seconds for something.
-
-        An event that is not taken, since the one before it ended the caller, stays for the next call.
-        """
+        """Yield new events after at most `timeout` seconds; untaken ones stay for the next call."""
         ready = set(connection.wait([worker.pipe for worker in self._workers.values()], timeout))
         for key, worker in list(self._workers.items()):
             if key not in self._workers:
@@ -178,42 +177,37 @@ class LocalEngine:
             event = self._receive(key, worker) if worker.pipe in ready else self._hung(key, worker)
             if event is None:
                 continue
-            if isinstance(event, Finished) and self._keeps(worker):
+            worker.done += isinstance(event, Finished)
+            if isinstance(event, Finished) and worker.reuse_key and worker.done < self._tasks_per_worker:
                 self._idle.append(self._workers.pop(key))
             elif not isinstance(event, EpochEnded):
                 self._reap(self._workers.pop(key))
             yield event
 
     def answer(self, key: Key, stop: bool) -> None:
-        """Lets the worker that reported an epoch go on, or stop in good order."""
-        with contextlib.suppress(OSError):  # it died meanwhile: `events` will say so
+        """Let the worker that reported an epoch go on, or stop early."""
+        with contextlib.suppress(OSError):  # it died meanwhile: `events` will report it
             self._workers[key].pipe.send(stop)
 
     def stop(self, key: Key) -> None:
-        """Ends a task at once, if it still runs; nothing more is heard of it."""
+        """Kill a task if it still runs; it gives no more events."""
         if key in self._workers:
-            self._workers[key].kill()
-            self._reap(self._workers.pop(key))
+            self._kill(self._workers.pop(key))
 
     def close(self) -> None:
-        """Ends every task at once."""
+        """Kill every task and worker."""
         for key in self.running():
             self.stop(key)
         self.retire()
 
     def retire(self) -> None:
-        """From now on every task has a new worker; those that are at work end after their task."""
+        """Stop reusing the present workers: end the idle ones now, the others after their task."""
         for worker in self._workers.values():
             worker.reuse_key = ""
         while self._idle:
-            self._end(self._idle.pop())
+            self._kill(self._idle.pop())
 
-    def _keeps(self, worker: _Worker) -> bool:
-        """Whether a worker whose task ended in good order is to do another."""
-        worker.done += 1
-        return bool(worker.reuse_key) and worker.done < self._tasks_per_worker
-
-    def _end(self, worker: _Worker) -> None:
+    def _kill(self, worker: _Worker) -> None:
         worker.kill()
         self._reap(worker)
 
@@ -223,13 +217,7 @@ class LocalEngine:
         except (EOFError, OSError):
             worker.process.join()
             return Lost(key, f"its process {death(worker.process.exitcode)}")
-        events: dict[str, Callable[[Key, Any], Event]] = {
-            "epoch": EpochEnded,
-            "finished": Finished,
-            "failed": Failed,
-            "lost": Lost,
-        }
-        return events[kind](key, content)
+        return _EVENTS[kind](key, content)
 
     def _hung(self, key: Key, worker: _Worker) -> Event | None:
         if worker.timeout is None or time.monotonic() - worker.began < worker.timeout:
@@ -247,7 +235,7 @@ class LocalEngine:
 
 
 def death(exitcode: int | None) -> str:
-    """How a process ended: by which signal, or with which exit code."""
+    """Describe how a process ended: signal or exit code."""
     if exitcode is not None and exitcode < 0:
         with contextlib.suppress(ValueError):
             return f"was ended by {signal.Signals(-exitcode).name}"
@@ -255,15 +243,15 @@ def death(exitcode: int | None) -> str:
 
 
 def _server_lives() -> bool:
-    """Whether the server runs; multiprocessing would start another silently, with our output and environment."""
-    number = vars(forkserver._forkserver).get("_forkserver_pid")
+    """Return whether the server runs; multiprocessing would restart it silently, with our output and environment."""
+    pid = vars(forkserver._forkserver).get("_forkserver_pid")
     with contextlib.suppress(psutil.NoSuchProcess):
-        return number is not None and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
 
 
-def _sent(worker: _Worker, task: Any) -> bool:
-    """Gives a worker that waits its next task; False where it died meanwhile."""
+def _send_task(worker: _Worker, task: Any) -> bool:
+    """Send an idle worker its next task; return False if it died meanwhile."""
     try:
         worker.pipe.send(task)
         return True
@@ -275,11 +263,11 @@ def _sent(worker: _Worker, task: Any) -> bool:
 
 @contextlib.contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update({name: value for name, value in variables.items() if before[name] is None})
+    """Set the variables that are not set yet, in the block only."""
+    new = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(new)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
+        for name in new:
+            os.environ.pop(name, None)

@@ -1,5 +1,6 @@
-"""The far side of the pipe: what a worker's process does from its first to its last moment."""
+"""Code that runs in a worker process, from its start to its exit."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -14,26 +15,31 @@ from poolstudy.errors import PoolstudyError, TrialFailed, one_line
 from poolstudy.spec.records import EpochRecord, TrialResult
 
 RunTask = Callable[[Any, Callable[[EpochRecord], bool]], TrialResult]
-"""Runs a task; calls back after each epoch and stops when the answer is True."""
+"""Function that runs a task, calls back after each epoch and stops when that returns True."""
 
 
-def work(run: RunTask, task: Any, pipe: connection.Connection, keep: bool) -> None:
-    """A worker's whole life; with `keep` it waits for another task after each that ended in good order."""
-    _obey_parent()
-    kind, content = _done(run, task, pipe)
-    while keep and kind == "finished":
-        pipe.send((kind, content))
-        try:
+def worker_main(run: RunTask, task: Any, pipe: connection.Connection, keep: bool) -> None:
+    """Run a task and exit; with `keep`, wait for another task after each success."""
+    _exit_with_parent()
+    with contextlib.suppress(EOFError):  # the parent closed the pipe: there is no other task
+        while True:
+            kind, content = _run_task(run, task, pipe)
+            pipe.send((kind, content))
+            if not keep or kind != "finished":
+                break
             task = pipe.recv()
-        except EOFError:  # nobody has another
-            _leave()
-        kind, content = _done(run, task, pipe)
-    pipe.send((kind, content))
-    _leave()
+    _exit()
 
 
-def _done(run: RunTask, task: Any, pipe: connection.Connection) -> tuple[str, object]:
-    """Does a task; what is to be said of it."""
+def call_main(function: Callable[[], Any], pipe: connection.Connection) -> None:
+    """Send back what the function returns, and exit."""
+    _exit_with_parent()
+    pipe.send(function())
+    _exit()
+
+
+def _run_task(run: RunTask, task: Any, pipe: connection.Connection) -> tuple[str, object]:
+    """Run a task; return the kind and content of its last event."""
 
     def on_epoch(record: EpochRecord) -> bool:
         pipe.send(("epoch", record))
@@ -43,22 +49,14 @@ def _done(run: RunTask, task: Any, pipe: connection.Connection) -> tuple[str, ob
         return "finished", run(task, on_epoch)
     except TrialFailed as error:
         return "failed", str(error)
-    except (PoolstudyError, OSError, MemoryError) as error:  # the machine's fault, not the configuration's
-        traceback.print_exc()
-        return "lost", one_line(f"{type(error).__name__}: {error}", 500)
     except Exception as error:
         traceback.print_exc()
-        return "failed", one_line(f"{type(error).__name__}: {error}", 500)
+        machine_fault = isinstance(error, (PoolstudyError, OSError, MemoryError))
+        return "lost" if machine_fault else "failed", one_line(f"{type(error).__name__}: {error}", 500)
 
 
-def answer(function: Callable[[], Any], pipe: connection.Connection) -> None:
-    _obey_parent()
-    pipe.send(function())
-    _leave()
-
-
-def _obey_parent() -> None:
-    """Ends with the parent, whatever ends it; leaves Ctrl-C to it."""
+def _exit_with_parent() -> None:
+    """Exit when the parent process ends; leave Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -70,8 +68,8 @@ def _obey_parent() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _leave() -> None:
-    """Ends without TensorFlow's clean-up, which takes time and does nothing that the system does not."""
+def _exit() -> None:
+    """Exit without TensorFlow's clean-up, which is slow; the system frees everything anyway."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -1,9 +1,9 @@
-"""The pictures of a trial. Each knows matplotlib (the diagram: Keras' plot_model), none a tracker.
+"""Figures of a trial, drawn from arrays by matplotlib (the diagram: Keras' plot_model).
 
-They are drawn from arrays: no TensorFlow runs here, whose start would cost as much as the pictures.
+TensorFlow does not run here: its start would take as long as all the figures.
 
-A picture is a file of the run, so that MLflow's compare page shows it, and, where a chart of images
-across runs is wanted, a keyed image drawn to be read at 256 pixels: <images>/<key>.png.
+Figures are files of the run, for MLflow's compare page; for its charts of images across runs there are keyed images,
+readable at 256 pixels: <images>/<key>.png.
 """
 
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ from poolstudy.figures.curves import learning_curves, small_learning_curves
 from poolstudy.figures.diagram import Outline, draw_diagram, outline, small_diagram
 from poolstudy.figures.feature_maps import feature_maps, layer_maps
 from poolstudy.figures.kernels import kernels, layer_kernels
-from poolstudy.figures.mistakes import mistakes, small_mistakes
+from poolstudy.figures.mistakes import mistakes
 from poolstudy.figures.style import legible, save
 from poolstudy.figures.weights import layer_histogram, weights_histogram
-from poolstudy.network.forward import forward
-from poolstudy.network.weights import Maps, Weights
+from poolstudy.network.forward import maps_of
+from poolstudy.network.weights import Weights
 from poolstudy.spec.records import FigureSettings, TrialResult, TrialSpec, trial_name
 from poolstudy.system.files import replacing
 
@@ -33,13 +33,12 @@ __all__ = ["Outline", "Subject", "draw", "outline"]
 
 @dataclass(frozen=True)
 class Subject:
-    """A trial to be drawn.
+    """Data of a trial, from which its figures are drawn.
 
     Attributes:
-        outline: of its network.
-        untrained: the weights the trial began with; `trained`: those that were kept.
+        untrained: the initial weights; `trained`: those of the best epoch.
         images: the validation images, (N, rows, columns, channels); `labels`: (N,).
-        probabilities: the model's answers to them, (N, classes).
+        probabilities: the model's predictions for them, (N, classes).
     """
 
     spec: TrialSpec
@@ -53,56 +52,43 @@ class Subject:
 
 
 def draw(subject: Subject, files: Path, images: Path, settings: FigureSettings) -> None:
-    """Draws every picture of a trial: files into `files`, keyed images into `images`; each is whole or not there."""
+    """Write a trial's figures to `files` and its keyed images to `images`, each whole or not at all."""
     with replacing(files / "diagram.png") as part:
         draw_diagram(subject.outline, part, settings.diagram_dpi)
+    for path, figure in _figures(subject, files, images, settings):
+        save(figure, path)
+
+
+def _figures(subject: Subject, files: Path, images: Path, settings: FigureSettings) -> Iterator[tuple[Path, Figure]]:
+    spec, result, limit = subject.spec, subject.result, settings.kernel_limit
+    pooling, names = spec.hyperparameters.pooling, spec.data.class_names
+    heading, short = (
+        f"{trial_name(spec.slot)} · {text}" for text in (spec.hyperparameters.title(), spec.hyperparameters.kind)
+    )
+    weights = subject.untrained, subject.trained
+    predictions = subject.images, subject.labels, subject.probabilities
+    predicted = subject.probabilities.argmax(axis=1)
+    counts = confusion_counts(subject.labels, predicted, len(names))
     example = min(settings.example_image, len(subject.labels) - 1)
-    network = subject.spec.hyperparameters
-    maps = forward(subject.trained, network.pooling, network.pool_size, scaled(subject.images[example]))
-    for name, figure in _files(subject, example, maps, settings.kernel_limit):
-        save(figure, files / name)
-    for key, figure in _keyed(subject, example, maps, settings.kernel_limit):
-        save(figure, images / f"{key}.png")
+    image, label, taken = subject.images[example], int(subject.labels[example]), int(predicted[example])
+    caption = f"{legible(names[label], label)},\ntaken for\n{legible(names[taken], taken)}"
+    maps = maps_of(spec.layers, subject.trained, scaled(image))
 
-
-def _files(subject: Subject, example: int, maps: Maps, kernel_limit: float) -> Iterator[tuple[str, Figure]]:
-    spec, result, names = subject.spec, subject.result, subject.spec.data.class_names
-    pooling, heading = spec.hyperparameters.pooling, f"{trial_name(spec.slot)} · {spec.hyperparameters.title()}"
-    weights = subject.untrained, subject.trained
-    yield "learning_curves.png", learning_curves(result, pooling, heading)
-    yield "weights_histogram.png", weights_histogram(*weights, pooling, heading)
-    yield "kernels.png", kernels(*weights, kernel_limit, heading)
-    yield "feature_maps.png", feature_maps(subject.images[example], maps, _caption(subject, example), heading)
-    yield "confusion_matrix.png", confusion_matrix(_counts(subject), names, pooling, heading)
-    answers = subject.images, subject.labels, subject.probabilities
-    yield "most_wrong.png", mistakes(*answers, names, pooling, heading)
-
-
-def _keyed(subject: Subject, example: int, maps: Maps, kernel_limit: float) -> Iterator[tuple[str, Figure]]:
-    spec, names = subject.spec, subject.spec.data.class_names
-    pooling, short = spec.hyperparameters.pooling, f"{trial_name(spec.slot)} · {spec.hyperparameters.kind}"
-    weights = subject.untrained, subject.trained
-    yield "model/diagram", small_diagram(subject.outline, pooling, short)
-    yield "curves/learning", small_learning_curves(subject.result, pooling, short)
+    yield files / "learning_curves.png", learning_curves(result, pooling, heading)
+    yield images / "curves/learning.png", small_learning_curves(result, pooling, short)
+    yield images / "model/diagram.png", small_diagram(subject.outline, pooling, short)
+    yield files / "weights_histogram.png", weights_histogram(*weights, pooling, heading)
+    yield files / "kernels.png", kernels(*weights, limit, heading)
     for weight, values in subject.trained.items():
         layer, _, variable = weight.partition("/")
         if variable == "kernel":
-            yield f"weights/{layer}", layer_histogram(weight, *weights, pooling, f"{short} · {layer}")
+            yield images / f"weights/{layer}.png", layer_histogram(weight, *weights, pooling, f"{short} · {layer}")
         if values.ndim == 4:
-            yield f"kernels/{layer}", layer_kernels(weight, *weights, kernel_limit, f"{short} · {layer}")
+            yield images / f"kernels/{layer}.png", layer_kernels(weight, *weights, limit, f"{short} · {layer}")
+    yield files / "feature_maps.png", feature_maps(image, maps, caption, heading)
     for layer, values in maps.items():
-        yield f"feature_maps/{layer}", layer_maps(subject.images[example], values, f"{short} · {layer}")
-    yield "confusion/validation", small_confusion_matrix(_counts(subject), names, pooling, short)
-    answers = subject.images, subject.labels, subject.probabilities
-    yield "confusion/most_wrong", small_mistakes(*answers, names, pooling, short)
-
-
-def _caption(subject: Subject, example: int) -> str:
-    names, true = subject.spec.data.class_names, int(subject.labels[example])
-    taken = int(subject.probabilities[example].argmax())
-    return f"{legible(names[true], true)},\ntaken for\n{legible(names[taken], taken)}"
-
-
-def _counts(subject: Subject) -> NDArray[np.intp]:
-    classes = len(subject.spec.data.class_names)
-    return confusion_counts(subject.labels, subject.probabilities.argmax(axis=1), classes)
+        yield images / f"feature_maps/{layer}.png", layer_maps(image, values, f"{short} · {layer}")
+    yield files / "confusion_matrix.png", confusion_matrix(counts, names, pooling, heading)
+    yield images / "confusion/validation.png", small_confusion_matrix(counts, names, pooling, short)
+    yield files / "most_wrong.png", mistakes(*predictions, names, pooling, heading)
+    yield images / "confusion/most_wrong.png", mistakes(*predictions, names, pooling, short, small=True)

@@ -1,4 +1,4 @@
-"""What each convolution and pooling layer makes of one image."""
+"""Feature maps of one image, of every convolution and pooling layer."""
 
 from typing import Literal
 
@@ -8,16 +8,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from poolstudy.figures.panel import Bounds, Panel, coloured, fitted, scale_bar
-from poolstudy.figures.style import SMALL, in_grey, mosaic, new_figure, write_text
+from poolstudy.figures.style import MAP_QUANTILE, SMALL, in_grey, mosaic, new_figure, shape_text, write_text
 from poolstudy.network.weights import Maps
 
 _COLOURS = colormaps["viridis"].with_extremes(bad="white")
 
 
 def feature_maps(image: NDArray[np.uint8], maps: Maps, caption: str, heading: str) -> Figure:
-    """The image, and beside it the maps of every layer: a row a convolution, its pooling right of it.
+    """Draw the image and the maps of every layer: one row per convolution, with its pooling on the right.
 
-    Within a layer all maps share one scale, from 0 to what one value in 200 is above.
+    All maps of a layer share one scale, from 0 to their `MAP_QUANTILE`.
 
     Args:
         image: (rows, columns, channels).
@@ -41,7 +41,7 @@ def feature_maps(image: NDArray[np.uint8], maps: Maps, caption: str, heading: st
             x = left + column * (side + gap)
             bounds = (x / width, top / height, side / width, tall / height)
             most = _show(figure, bounds, pictures[name], "NW")
-            write_text(figure, x / width, (top + tall + 0.05) / height, f"{name} {_shape(maps[name])}", 8)
+            write_text(figure, x / width, (top + tall + 0.05) / height, f"{name} {shape_text(maps[name].shape)}", 8)
             bar = min(tall, 1.0)
             bounds = ((x + side + 0.08) / width, (top + tall - bar) / height, 0.08 / width, bar / height)
             scale_bar(figure, bounds, _COLOURS, 0, most, size=6)
@@ -50,29 +50,25 @@ def feature_maps(image: NDArray[np.uint8], maps: Maps, caption: str, heading: st
 
 
 def layer_maps(image: NDArray[np.uint8], layer: NDArray[np.float32], heading: str) -> Figure:
-    """One layer, to be read at 256 pixels: the image, and the maps below it, or beside it where they are high."""
+    """Draw the image and one layer's maps, readable at 256 pixels: below the image, or beside it if they are high."""
     figure = new_figure(SMALL, SMALL, heading)
     picture = _mosaic(layer)
     high = picture.shape[0] > 0.7 * picture.shape[1]
     Panel(figure, fitted((0.01, 0.65, 0.22, 0.22), figure, image.shape, "C")).image(in_grey(image))
     most = _show(figure, (0.25, 0.01, 0.74, 0.81) if high else (0.01, 0.01, 0.98, 0.62), picture, "NE")
-    write_text(figure, 0.99, 0.905, f"{_shape(layer)}, 0 to {most:.2g}", 8, ha="right", va="top")
+    write_text(figure, 0.99, 0.905, f"{shape_text(layer.shape)}, 0 to {most:.2g}", 8, ha="right", va="top")
     return figure
 
 
 def _mosaic(layer: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The maps of a layer side by side: 4 to 8 in a row up to 64 of them (4 x 8, 8 x 8), then 16, then 32."""
+    """Return the maps of a layer side by side: up to 64 in rows of 4 to 8, up to 256 in rows of 16, more of 32."""
     count = layer.shape[-1]
     columns = max(4, min(count, 8 if count <= 64 else 16 if count <= 256 else 32))
     return mosaic(layer.transpose(2, 0, 1), columns)
 
 
 def _show(figure: Figure, bounds: Bounds, picture: NDArray[np.float32], anchor: Literal["NW", "NE"]) -> float:
-    """Draws the maps on their common scale; returns its upper end, which one value in 200 is above."""
-    most = float(np.nanquantile(picture, 0.995)) or float(np.nanmax(picture)) or 1.0
+    """Draw the maps on their common scale and return its upper end."""
+    most = float(np.nanquantile(picture, MAP_QUANTILE)) or float(np.nanmax(picture)) or 1.0
     Panel(figure, fitted(bounds, figure, picture.shape, anchor)).image(coloured(picture, _COLOURS, 0, most))
     return most
-
-
-def _shape(layer: NDArray[np.float32]) -> str:
-    return " x ".join(map(str, layer.shape))

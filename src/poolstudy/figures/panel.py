@@ -1,7 +1,6 @@
-"""A part of a figure with coordinates of its own: what these pictures need of matplotlib's Axes.
+"""Part of a figure with its own coordinates, in place of matplotlib's Axes.
 
-A pair of Axes with ticks costs 15 ms of CPU, and a trial's pictures would have fifty of them; a panel costs next to
-nothing. Where the ticks are is still matplotlib's choice.
+Axes with ticks cost 15 ms of CPU, and a trial's figures would have fifty of them; a panel costs almost nothing.
 """
 
 from collections.abc import Sequence
@@ -25,16 +24,13 @@ from poolstudy.spec.colours import NEUTRAL
 Bounds = tuple[float, float, float, float]
 """Left, bottom, width and height, as shares of a figure."""
 Span = tuple[float, float]
-_POINT = 1 / 72
 
 
 class PixelArtist(Artist):
-    """A picture enlarged, or made smaller, to fill a box: of each dot the nearest value.
-
-    Matplotlib's own images take colours for numbers still to be scaled, and four times as long.
+    """Picture scaled to a box by nearest neighbour; matplotlib's own images take four times as long.
 
     Attributes:
-        values: (rows, columns, red green blue), the first row above.
+        values: (rows, columns, RGB), the first row at the top.
     """
 
     def __init__(self, values: NDArray[np.uint8], box: BboxBase) -> None:
@@ -43,7 +39,7 @@ class PixelArtist(Artist):
         self.set_zorder(0)
 
     def draw(self, renderer: RendererBase) -> None:
-        """Draws it; matplotlib calls this."""
+        """Draw the picture; matplotlib calls this."""
         left, right, low, high = (round(end) for end in (self._box.x0, self._box.x1, self._box.y0, self._box.y1))
         rows, columns = (
             (np.arange(dots) * 2 + 1) * count // (2 * dots)  # each dot's middle
@@ -56,10 +52,10 @@ class PixelArtist(Artist):
 
 
 class Panel:
-    """A rectangle of a figure.
+    """Rectangle of a figure.
 
     Args:
-        x, y: the values at its left and right, lower and upper end.
+        x, y: the values at its left and right, and at its lower and upper edge.
     """
 
     def __init__(self, figure: Figure, bounds: Bounds, x: Span = (0, 1), y: Span = (0, 1)) -> None:
@@ -69,41 +65,39 @@ class Panel:
         self._inches = bounds[2] * figure.get_figwidth(), bounds[3] * figure.get_figheight()
 
     def add(self, artist: Artist) -> None:
-        """Adds an artist whose coordinates are the panel's values."""
+        """Add an artist whose coordinates are the panel's values."""
         artist.set_transform(self._values)
         self.figure.add_artist(artist)
 
     def line(self, x: ArrayLike, y: ArrayLike, colour: str, width: float, **style: Any) -> None:
         self.add(Line2D(np.asarray(x), np.asarray(y), color=colour, linewidth=width, **style))
 
-    def lines(self, segments: Sequence[tuple[Span, Span]], colour: str, width: float, zorder: float = 1) -> None:
-        """Straight lines from point to point, all alike."""
-        self.add(LineCollection(segments, colors=colour, linewidths=width, zorder=zorder))
-
     def text(self, x: float, y: float, text: str, size: float, colour: str = INK, **style: Any) -> None:
-        """A text at values; nothing in it is taken for a formula."""
+        """Write text at (x, y), never parsed as a formula."""
         self.add(Text(x, y, text, fontsize=size, color=colour, parse_math=False, **style))
 
     def points(self, x: float = 0, y: float = 0) -> Span:
-        """So many points, as differences of values."""
+        """Convert points (1/72 inch) to differences of the panel's values."""
         width, height = self._inches
-        return x * _POINT / width * (self.x[1] - self.x[0]), y * _POINT / height * (self.y[1] - self.y[0])
+        return x / 72 / width * (self.x[1] - self.x[0]), y / 72 / height * (self.y[1] - self.y[0])
 
     def image(self, picture: NDArray[np.uint8]) -> None:
-        """A picture, (rows, columns, red green blue), over the whole panel, each value a rectangle."""
+        """Show a picture, (rows, columns, RGB), over the whole panel, each value a rectangle."""
         self.figure.add_artist(PixelArtist(picture, self._box))
 
     def scales(self, size: float, *, x_ticks: Sequence[float], y_ticks: Sequence[float], counts: bool = False) -> None:
-        """Rules on the left and below with labelled ticks, and a light grid of horizontal lines.
+        """Draw the left and lower axis with labelled ticks, and light horizontal grid lines.
 
         Args:
-            counts: the upright scale counts: 150k for 150,000.
+            counts: label y in short form: 150k for 150,000.
         """
         right, up = self.points(3.5, 3.5)
         (left, end), (low, top) = self.x, self.y
-        self.lines([((left, y), (end, y)) for y in y_ticks], FAINT, 0.6, zorder=0)
-        round_ticks = [((x, low), (x, low - up)) for x in x_ticks] + [((left, y), (left - right, y)) for y in y_ticks]
-        self.lines([((left, top), (left, low)), ((left, low), (end, low)), *round_ticks], NEUTRAL, 0.8, zorder=3)
+        grid = [((left, y), (end, y)) for y in y_ticks]
+        self.add(LineCollection(grid, colors=FAINT, linewidths=0.6, zorder=0))
+        marks = [((x, low), (x, low - up)) for x in x_ticks] + [((left, y), (left - right, y)) for y in y_ticks]
+        axes = [((left, top), (left, low)), ((left, low), (end, low))]
+        self.add(LineCollection(axes + marks, colors=NEUTRAL, linewidths=0.8, zorder=3))
         for x, label in zip(x_ticks, labels(x_ticks), strict=True):
             self.text(x, low - 2 * up, label, size, ha="center", va="top")
         names = [EngFormatter(sep="")(y) for y in y_ticks] if counts else labels(y_ticks)
@@ -112,7 +106,7 @@ class Panel:
 
 
 def scale_bar(figure: Figure, bounds: Bounds, colours: Colormap, low: float, high: float, size: float) -> None:
-    """The colour scale of a picture, with its ends and its middle."""
+    """Draw the colour scale of a picture, labelled at its ends and its middle."""
     panel = Panel(figure, bounds, (0, 1), (low, high))
     panel.image(coloured(np.linspace(high, low, 128)[:, None], colours, low, high))
     right, _ = panel.points(3)
@@ -121,41 +115,35 @@ def scale_bar(figure: Figure, bounds: Bounds, colours: Colormap, low: float, hig
 
 
 def fitted(bounds: Bounds, figure: Figure, shape: tuple[int, ...], anchor: Literal["N", "NW", "NE", "C"]) -> Bounds:
-    """The largest part of a place that shows a picture of this shape (rows, columns, …) in its proportions.
+    """Return the largest part of `bounds` with the proportions of a picture of this shape (rows, columns, …).
 
     Args:
-        anchor: which part: the middle above, left or right above, or the middle.
+        anchor: its position, as compass points: at the top, top left, top right or centred.
     """
-    left, bottom, width, height = bounds
-    page = figure.get_figwidth() / figure.get_figheight()
-    tall = min(height, width * page * shape[0] / shape[1])
-    wide = min(width, height / page * shape[1] / shape[0])
-    free = {"N": 0.5, "NW": 0.0, "NE": 1.0, "C": 0.5}[anchor]
-    raised = (height - tall) * (0.5 if anchor == "C" else 1)
-    return left + free * (width - wide), bottom + raised, wide, tall
+    box = Bbox.from_bounds(*bounds)
+    page = figure.get_figheight() / figure.get_figwidth()
+    part: Bounds = box.shrunk_to_aspect(shape[0] / shape[1], fig_aspect=page).anchored(anchor, box).bounds
+    return part
 
 
 def coloured(values: NDArray[Any], colours: Colormap, low: float, high: float) -> NDArray[np.uint8]:
-    """Values as red, green and blue; what lies outside has the colour of the end, NaN that of `bad`."""
+    """Map values to RGB; values outside `low` to `high` get the end's colour, NaN the colormap's `bad`."""
     share = (values.astype(np.float32) - np.float32(low)) / np.float32(high - low)
     return np.asarray(colours(share, bytes=True))[..., :3]
 
 
-def round_ticks(low: float, high: float, most: int = 6, *, whole: bool = False) -> list[float]:
-    """Round values within a range, at most so many, as matplotlib chooses them.
-
-    Args:
-        whole: whole numbers only.
-    """
-    locator = MaxNLocator(most, integer=whole, min_n_ticks=1, steps=[1, 2, 2.5, 5, 10])
+def round_ticks(
+    low: float, high: float, most: int, *, whole: bool = False, steps: Sequence[float] = (1, 2, 2.5, 5, 10)
+) -> list[float]:
+    """Return at most `most` round values (integers if `whole`) in a range, as matplotlib chooses them."""
+    locator = MaxNLocator(most, integer=whole, min_n_ticks=1, steps=steps)
     slack = 1e-9 * (high - low)
     return [float(value) for value in locator.tick_values(low, high) if low - slack <= value <= high + slack]
 
 
 def labels(values: Sequence[float]) -> list[str]:
-    """Numbers with as many decimals as it takes to tell each exactly, the same for all."""
+    """Format numbers with the decimals that the longest of them needs."""
     size = max((abs(value) for value in values), default=0) or 1.0
-    places = next(
-        (places for places in range(9) if all(abs(round(value, places) - value) < 1e-6 * size for value in values)), 9
-    )
-    return [f"{value + 0.0:.{places}f}".replace("-", "−") for value in values]
+    exact = (n for n in range(9) if all(abs(round(value, n) - value) < 1e-6 * size for value in values))
+    decimals = next(exact, 9)
+    return [f"{value + 0.0:.{decimals}f}".replace("-", "−") for value in values]

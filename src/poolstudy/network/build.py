@@ -1,43 +1,39 @@
-"""The network: convolutions, each followed by pooling, then one dense layer and the classes."""
+"""The network as a Keras model, built from the table of its layers."""
+
+from collections.abc import Callable
 
 import keras
 
 from poolstudy.network.weights import Weights
-from poolstudy.spec.space import HyperParameters, Pooling
+from poolstudy.spec.layers import Layer, LayerKind, layers
+from poolstudy.spec.space import HyperParameters
 
-_POOLING: dict[Pooling, type[keras.layers.Layer]] = {
-    "average": keras.layers.AveragePooling2D,
-    "max": keras.layers.MaxPooling2D,
+_KERAS: dict[LayerKind, Callable[[Layer, HyperParameters], keras.layers.Layer]] = {
+    "convolution": lambda layer, _: keras.layers.Conv2D(
+        layer.output_shape[-1],
+        layer.weights["kernel"][:2],
+        padding="same",
+        activation=layer.activation,
+        name=layer.name,
+    ),
+    "average_pooling": lambda layer, _: keras.layers.AveragePooling2D(layer.window, name=layer.name),
+    "max_pooling": lambda layer, _: keras.layers.MaxPooling2D(layer.window, name=layer.name),
+    "flatten": lambda layer, _: keras.layers.Flatten(name=layer.name),
+    "dense": lambda layer, _: keras.layers.Dense(layer.output_shape[0], activation=layer.activation, name=layer.name),
+    "dropout": lambda layer, network: keras.layers.Dropout(network.dropout, name=layer.name),
 }
 
 
 def build_model(
-    hyperparameters: HyperParameters,
-    image_shape: tuple[int, int, int],
-    classes: int,
-    dense_units: int,
+    hyperparameters: HyperParameters, image_shape: tuple[int, int, int], classes: int, dense_units: int
 ) -> keras.Model:
-    """The notebook's network, compiled: Adam, sparse categorical cross-entropy, accuracy.
-
-    Per convolution `Conv2D(filters, 3x3, same, relu)` and a pooling layer; then `Flatten`,
-    `Dense(dense_units, relu)`, `Dropout`, `Dense(classes, softmax)`. Layers are named
-    `conv_1`, `pool_1`, …, `flatten`, `dense_1`, `dropout`, `dense_2`.
+    """Build the network, and compile it with the optimizer and the loss that train it.
 
     Args:
         image_shape: rows, columns, channels of the input, scaled 0 to 1.
     """
-    layers = keras.layers
-    stack: list[keras.layers.Layer] = [keras.Input(image_shape, name="image")]
-    for number, filters in enumerate(hyperparameters.filters, start=1):
-        stack.append(layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv_{number}"))
-        pooling = _POOLING[hyperparameters.pooling]
-        stack.append(pooling(hyperparameters.pool_size, name=f"pool_{number}"))
-    stack += [
-        layers.Flatten(name="flatten"),
-        layers.Dense(dense_units, activation="relu", name="dense_1"),
-        layers.Dropout(hyperparameters.dropout, name="dropout"),
-        layers.Dense(classes, activation="softmax", name="dense_2"),
-    ]
+    table = layers(hyperparameters, image_shape, classes, dense_units)
+    stack = [keras.Input(image_shape, name="image"), *(_KERAS[layer.kind](layer, hyperparameters) for layer in table)]
     model = keras.Sequential(stack, name=f"{hyperparameters.pooling}_pooling")
     model.compile(
         optimizer=keras.optimizers.Adam(hyperparameters.learning_rate),
@@ -48,10 +44,9 @@ def build_model(
 
 
 def weights_of(model: keras.Model) -> Weights:
-    """A copy of every trainable weight."""
+    """Return a copy of every weight, in the order of the layers: those that are trained, and moving statistics."""
     return {
         f"{layer.name}/{variable.name}": keras.ops.convert_to_numpy(variable)
         for layer in model.layers
         for variable in layer.weights
-        if variable.trainable
     }

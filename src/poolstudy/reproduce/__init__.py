@@ -1,1 +1,1 @@
-"""Making a run again, and the verdict on it."""
+"""Reproducing a run and judging the result."""

@@ -1,46 +1,25 @@
-"""An attempt as Optuna keeps it: a trial with the user attributes `ledger`, `run_id`, `state` and `reason`.
+"""Attempts in Optuna: trials with the user attributes `ledger`, `run_id`, `state`, `reason` and `objective`.
 
-What the trials of a study are trained on stands once, at the study (`data`), and not in the spec of each. A spec is
-JSON text: Optuna holds every trial in memory, and a text takes a quarter of the nested dictionaries that it says.
+The data of a study stand once, in the study's attribute `data`, and not in the spec of each trial.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, cast
 
 from optuna.trial import FrozenTrial
 
-from poolstudy.spec.records import Attempt, CountedTrial, DataIdentity, State, TrialSpec
+from poolstudy.spec.records import Attempt, DataIdentity, State, TrialSpec
 from poolstudy.spec.space import HyperParameters
 
 LATE_RUN = "run_id of trial "
-"""And a trial's number: the study's attribute that stands for the `run_id` of a trial that had ended by then."""
-
-
-class AttemptStatus(NamedTuple):
-    """How an attempt stands: what a coordinator keeps of each, be there ten thousand.
-
-    Attributes:
-        number: of its trial in Optuna.
-        state: None while it is under way.
-        objective: what it reached; None where it reached nothing.
-    """
-
-    number: int
-    state: State | None
-    reason: str
-    objective: float | None
-
-    @classmethod
-    def of(cls, trial: FrozenTrial) -> Self:
-        noted = trial.user_attrs
-        return cls(trial.number, state_of(trial), str(noted.get("reason", "")), noted.get("objective"))
+"""With a trial's number, the study's attribute for the `run_id` of a trial that ended before its run was opened."""
 
 
 @dataclass(frozen=True)
 class EndedAttempt:
-    """An attempt that has ended, how, why, and its run in MLflow if it has one."""
+    """Attempt that has ended; `run_id` is empty if it has no MLflow run."""
 
     attempt: Attempt
     state: State
@@ -48,62 +27,41 @@ class EndedAttempt:
     run_id: str
 
 
-def late_runs(noted: Mapping[str, object]) -> dict[int, str]:
-    """The runs that were opened after their trials had ended, by the trials' numbers; of a study's user attributes."""
-    return {int(key.removeprefix(LATE_RUN)): str(run) for key, run in noted.items() if key.startswith(LATE_RUN)}
+def late_runs(attributes: Mapping[str, object]) -> dict[int, str]:
+    """Return, from a study's user attributes, the runs that were opened after their trials had ended, by number."""
+    return {int(key.removeprefix(LATE_RUN)): str(run) for key, run in attributes.items() if key.startswith(LATE_RUN)}
 
 
 def run_of(trial: FrozenTrial, late: Mapping[int, str]) -> str:
-    """A trial's run in MLflow as it was noted, at the study or at the trial; empty where none was."""
+    """Return the ID of a trial's MLflow run, empty if none is recorded; `late` as `late_runs` returns it."""
     return late.get(trial.number) or str(trial.user_attrs.get("run_id", ""))
 
 
 def ledger_of(slot: int, retry: int, spec: TrialSpec) -> dict[str, Any]:
-    """The attribute `ledger` of an attempt."""
-    return {"slot": slot, "retry": retry, "spec": spec.model_dump_json(exclude={"data"})}
+    """Return the user attribute `ledger` of an attempt."""
+    return {"slot": slot, "retry": retry, "spec": spec.model_dump(mode="json", exclude={"data"})}
 
 
 def attempt_of(trial: FrozenTrial, data: DataIdentity | None) -> Attempt:
-    """The attempt that a trial is.
-
-    Args:
-        data: of its study; trials of earlier versions of this program have their own.
-    """
+    """Return the attempt stored in a trial; `data` is None for an early study, where each spec has its own."""
     ledger = trial.user_attrs["ledger"]
     return Attempt(number=trial.number, slot=ledger["slot"], retry=ledger["retry"], spec=spec_of(trial, data))
 
 
 def spec_of(trial: FrozenTrial, data: DataIdentity | None) -> TrialSpec:
-    return TrialSpec.model_validate({"data": data, **_noted(trial)})
+    return TrialSpec.model_validate({"data": data, **_spec_values(trial)})
 
 
 def hyperparameters_of(trial: FrozenTrial) -> HyperParameters:
-    return HyperParameters.model_validate(_noted(trial)["hyperparameters"])
+    return HyperParameters.model_validate(_spec_values(trial)["hyperparameters"])
 
 
-def _noted(trial: FrozenTrial) -> dict[str, Any]:
-    """The spec as it was noted: earlier versions of this program noted no text."""
+def _spec_values(trial: FrozenTrial) -> dict[str, Any]:
     spec = trial.user_attrs["ledger"]["spec"]
-    return cast("dict[str, Any]", json.loads(spec) if isinstance(spec, str) else spec)
-
-
-def ended_of(trial: FrozenTrial, late: Mapping[int, str]) -> CountedTrial:
-    """A trial that counts.
-
-    Args:
-        late: as `late_runs` gives them.
-    """
-    noted = trial.user_attrs
-    return CountedTrial(
-        slot=noted["ledger"]["slot"],
-        state=noted["state"],
-        objective=noted["objective"],
-        run_id=run_of(trial, late),
-        hyperparameters=hyperparameters_of(trial),
-    )
+    return cast("dict[str, Any]", json.loads(spec) if isinstance(spec, str) else spec)  # a text: up to version 0.1
 
 
 def state_of(trial: FrozenTrial) -> State | None:
-    """How it ended; None while it has not."""
+    """Return how a trial ended; None while it runs."""
     state: State | None = trial.user_attrs.get("state")
     return state if trial.state.is_finished() else None

@@ -1,4 +1,4 @@
-"""The first book, to be read: what was tried, in what order, and what came of it. Nothing here changes a study."""
+"""Studies in Optuna's database, read only."""
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from poolstudy.errors import StoreError
 from poolstudy.search.attempts import attempt_of, late_runs, run_of, state_of
 from poolstudy.search.storage import OPTUNA_STATES, SETTLED, reading_optuna
+from poolstudy.spec.dimensions import Value
 from poolstudy.spec.records import DataIdentity, State, TrialSpec
-from poolstudy.spec.space import Value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,28 +27,17 @@ _COLUMNS = ("number", "state", "value", "datetime_start", "datetime_complete", "
 
 @dataclass(frozen=True)
 class StudyTrial:
-    """One Optuna trial: an attempt at a slot, a configuration that had been seen before, or neither yet.
+    """Optuna trial: an attempt at a slot, a duplicate, or neither yet."""
 
-    Attributes:
-        number: Optuna's, from 0.
-        name: of its run; "" where it is no attempt.
-        run_id: "" where none was noted.
-        word: Optuna's own state: WAITING, RUNNING, COMPLETE, PRUNED, FAIL.
-        state: as in the ledger; "duplicate"; None while it runs, or where it was never noted.
-        value: the objective it reached; None where it reached none.
-        settings: what was sampled.
-        duplicate_of: the number of the trial that had the same settings.
-    """
-
-    number: int
-    name: str
-    run_id: str
-    word: str
-    state: State | Literal["duplicate"] | None
-    value: float | None
-    settings: Mapping[str, Value]
+    number: int  # Optuna's, from 0
+    name: str  # of its run; empty unless it is an attempt
+    run_id: str  # empty if none is recorded
+    word: str  # Optuna's own state: WAITING, RUNNING, COMPLETE, PRUNED, FAIL
+    state: State | Literal["duplicate"] | None  # None while it runs, or if none is recorded
+    value: float | None  # the objective
+    settings: Mapping[str, Value]  # the sampled values
     reason: str
-    duplicate_of: int | None
+    duplicate_of: int | None  # the number of the trial with the same settings
     started: datetime | None
     ended: datetime | None
 
@@ -63,30 +52,26 @@ class StudyTrial:
 
 @dataclass(frozen=True)
 class StudyAttempt(StudyTrial):
-    """An attempt at a slot, as Optuna has it.
-
-    Attributes:
-        retry: 0 for the first attempt at its slot.
-    """
+    """Optuna trial that is an attempt at a slot."""
 
     state: State | None
     slot: int
-    retry: int
+    retry: int  # 0 for the first attempt at its slot
     spec: TrialSpec
 
     @property
     def consistent(self) -> bool:
-        """Whether Optuna's own state is that of the ledger's."""
+        """Return whether Optuna's own state fits the attempt's."""
         return self.open or (self.state is not None and OPTUNA_STATES[self.state].name == self.word)
 
     @property
     def settled(self) -> bool:
-        """Whether its slot is not tried again after it."""
+        """Return whether its slot is not tried again."""
         return not self.open and self.state in SETTLED
 
 
 class Range(NamedTuple):
-    """The values of a dimension that is a range: its ends, and whether it is sampled by logarithms."""
+    """Ends of a dimension that is a range; `log` if it is sampled on a logarithmic scale."""
 
     low: float
     high: float
@@ -95,46 +80,38 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class StudyHistory:
-    """A study as Optuna has it.
-
-    Attributes:
-        trials: every trial, in the order in which they were asked for.
-        ranges: of each dimension that is one.
-        frozen_trials: the same as Optuna's own.
-        tracking_uri: where its runs are, as its configuration says.
-        study_uid: as its runs have it; empty where an earlier version made the study.
-    """
+    """Study in Optuna's database."""
 
     name: str
     maximize: bool
-    trials: tuple[StudyTrial, ...]
-    ranges: Mapping[str, Range]
-    frozen_trials: tuple[FrozenTrial, ...] = field(repr=False, compare=False)
-    tracking_uri: str | None = None
-    study_uid: str = ""
+    trials: tuple[StudyTrial, ...]  # in the order in which Optuna was asked
+    ranges: Mapping[str, Range]  # of each dimension that is one
+    frozen_trials: tuple[FrozenTrial, ...] = field(repr=False, compare=False)  # the same as Optuna's own objects
+    tracking_uri: str | None = None  # of the MLflow store that its configuration names
+    study_uid: str = ""  # random ID, also on its runs; empty if an earlier version made the study
 
     @cached_property
     def attempts(self) -> tuple[StudyAttempt, ...]:
-        return tuple(one for one in self.trials if isinstance(one, StudyAttempt))
+        return tuple(trial for trial in self.trials if isinstance(trial, StudyAttempt))
 
     @property
     def loose(self) -> int:
-        """Open trials that are no attempt yet, or repeat a configuration."""
-        return sum(one.open and not isinstance(one, StudyAttempt) for one in self.trials)
+        """Number of open trials that are no attempt."""
+        return sum(trial.open and not isinstance(trial, StudyAttempt) for trial in self.trials)
 
     def ranked(self) -> list[StudyTrial]:
-        """The complete trials, best first; duplicates are none of them."""
-        complete = [one for one in self.trials if one.state == "complete" and one.value is not None]
-        return sorted(complete, key=lambda one: ((-1 if self.maximize else 1) * (one.value or 0), one.number))
+        """Return the complete trials without duplicates, best first."""
+        complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
+        return sorted(complete, key=lambda trial: ((-1 if self.maximize else 1) * (trial.value or 0), trial.number))
 
     @cached_property
     def study(self) -> optuna.Study:
-        """The same in memory, for Optuna's own functions; with the attributes only that a plot is to tell of each."""
+        """Copy in memory for Optuna's own functions; without `ledger`, which would fill the plots' labels."""
         return self._in_memory(self.frozen_trials)
 
     @cached_property
     def study_of_attempts(self) -> optuna.Study:
-        """The same without duplicates, for what counts trials; its trials have other numbers."""
+        """Copy without duplicates, for functions that count trials; its trials have other numbers."""
         return self._in_memory([trial for trial in self.frozen_trials if "duplicate_of" not in trial.user_attrs])
 
     def _in_memory(self, trials: Iterable[FrozenTrial]) -> optuna.Study:
@@ -146,28 +123,28 @@ class StudyHistory:
         return copy
 
     def frame(self) -> "pd.DataFrame":
-        """Every trial as a row, under the names that the params and the metrics have elsewhere."""
+        """Return a row for every trial; the columns are named like the params and metrics in MLflow."""
         frame = self.study.trials_dataframe(_COLUMNS)
-        frame["name"] = [one.name for one in self.trials]
+        frame["name"] = [trial.name for trial in self.trials]
         frame = frame.rename(columns={"state": "optuna_state"})
         return frame.rename(columns=lambda name: str(name).removeprefix("params_").removeprefix("user_attrs_"))
 
 
 def read_histories(database: Path) -> dict[str, StudyHistory]:
-    """Every study by its name, of a database that exists.
+    """Return every study by its name, of a database that exists.
 
     Raises:
-        StoreError: it cannot be read, or another version of this program wrote it.
+        StoreError: it cannot be read, or another version of poolstudy wrote it.
     """
     with reading_optuna(database) as storage:
-        return {study.study_name: _book(storage, study) for study in storage.get_all_studies()}
+        return {study.study_name: _history_of(storage, study) for study in storage.get_all_studies()}
 
 
 def read_history(database: Path, name: str) -> StudyHistory:
-    """One study.
+    """Return one study.
 
     Raises:
-        StoreError: there is no such database or study, or it cannot be read.
+        StoreError: the database or the study does not exist, or cannot be read.
     """
     remedy = "run the study on this machine (make study)"
     if not database.is_file():
@@ -175,48 +152,50 @@ def read_history(database: Path, name: str) -> StudyHistory:
     with reading_optuna(database) as storage:
         for study in storage.get_all_studies():
             if study.study_name == name:
-                return _book(storage, study)
-    raise StoreError(f"no study {name!r} in {database}", "it there", remedy)
+                return _history_of(storage, study)
+    raise StoreError(f"no study {name!r} in {database}", "a study of that name", remedy)
 
 
-def _book(storage: optuna.storages.RDBStorage, study: Any) -> StudyHistory:
+def _history_of(storage: optuna.storages.RDBStorage, study: Any) -> StudyHistory:
     trials = storage.get_all_trials(study._study_id, deepcopy=False)
-    known = study.user_attrs
-    late, data = late_runs(known), DataIdentity.model_validate(known["data"]) if "data" in known else None
+    attributes = study.user_attrs
+    data = DataIdentity.model_validate(attributes["data"]) if "data" in attributes else None
+    late = late_runs(attributes)
     return StudyHistory(
         name=study.study_name,
         maximize=study.direction == StudyDirection.MAXIMIZE,
-        trials=tuple(_tried(trial, run_of(trial, late), data) for trial in trials),
+        trials=tuple(_trial_of(trial, run_of(trial, late), data) for trial in trials),
         ranges=_ranges(trials),
         frozen_trials=tuple(trials),
-        tracking_uri=known.get("fingerprint", {}).get("tracking.uri"),
-        study_uid=known.get("book", ""),
+        tracking_uri=attributes.get("fingerprint", {}).get("tracking.uri"),
+        study_uid=attributes.get("book", ""),
     )
 
 
-def _tried(trial: FrozenTrial, run_id: str, data: DataIdentity | None) -> StudyTrial:
-    noted = trial.user_attrs
+def _trial_of(trial: FrozenTrial, run_id: str, data: DataIdentity | None) -> StudyTrial:
+    attributes = trial.user_attrs
     common: dict[str, Any] = {
         "number": trial.number,
         "run_id": run_id,
         "word": trial.state.name,
-        "value": noted.get("objective", trial.value if trial.state == TrialState.COMPLETE else None),
+        "value": attributes.get("objective", trial.value if trial.state == TrialState.COMPLETE else None),
         "settings": trial.params,
-        "reason": noted.get("reason", ""),
-        "duplicate_of": noted.get("duplicate_of"),
+        "reason": attributes.get("reason", ""),
+        "duplicate_of": attributes.get("duplicate_of"),
         "started": trial.datetime_start.astimezone() if trial.datetime_start else None,
         "ended": trial.datetime_complete.astimezone() if trial.datetime_complete else None,
     }
-    if "ledger" in noted:
-        of = attempt_of(trial, data)
-        return StudyAttempt(name=of.name, state=state_of(trial), slot=of.slot, retry=of.retry, spec=of.spec, **common)
-    return StudyTrial(name="", state="duplicate" if "duplicate_of" in noted else state_of(trial), **common)
+    if "ledger" in attributes:
+        attempt = attempt_of(trial, data)
+        own: dict[str, Any] = {"slot": attempt.slot, "retry": attempt.retry, "spec": attempt.spec}
+        return StudyAttempt(name=attempt.name, state=state_of(trial), **own, **common)
+    return StudyTrial(name="", state="duplicate" if "duplicate_of" in attributes else state_of(trial), **common)
 
 
 def _ranges(trials: list[FrozenTrial]) -> dict[str, Range]:
-    found: dict[str, Range] = {}
-    for trial in trials:
-        for name, distribution in trial.distributions.items():
-            if isinstance(distribution, FloatDistribution | IntDistribution) and not distribution.single():
-                found[name] = Range(float(distribution.low), float(distribution.high), distribution.log)
-    return found
+    return {
+        name: Range(float(values.low), float(values.high), values.log)
+        for trial in trials
+        for name, values in trial.distributions.items()
+        if isinstance(values, FloatDistribution | IntDistribution) and not values.single()
+    }

@@ -1,4 +1,4 @@
-"""How much of a study's variation each dimension accounts for, by two evaluators of Optuna's."""
+"""Importance of each dimension of a study, by two of Optuna's evaluators."""
 
 import warnings
 
@@ -6,24 +6,23 @@ from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvalu
 
 from poolstudy.search.history import StudyHistory
 
-_SEED = 0  # of fANOVA's forest: the same study has the same importance
+_SEED = 0  # of fANOVA's random forest
 
 
 def importances(history: StudyHistory) -> dict[str, dict[str, float]]:
-    """By evaluator's name how much of the objective's variation each dimension accounts for, the first most.
+    """Return, by evaluator, each dimension's share of the objective's variation, the largest first.
 
-    A configuration counts once, however often it was asked for. Nothing where fewer than two trials are complete, or
-    all reached the same.
+    Duplicates are left out. Empty if fewer than two trials are complete, or all have the same objective.
     """
-    if len({one.value for one in history.ranked()}) < 2:
+    if len({trial.value for trial in history.ranked()}) < 2:
         return {}
     evaluators = {"PED-ANOVA": PedAnovaImportanceEvaluator(), "fANOVA": FanovaImportanceEvaluator(seed=_SEED)}
-    found = {}
+    shares = {}
     for name, evaluator in evaluators.items():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found[name] = get_param_importances(history.study_of_attempts, evaluator=evaluator)
-        except (ValueError, RuntimeError):  # too few trials, or nothing that varies
+                shares[name] = get_param_importances(history.study_of_attempts, evaluator=evaluator)
+        except (ValueError, RuntimeError):  # too few trials, or none that differ
             continue
-    return {name: one for name, one in found.items() if any(one.values())}
+    return {name: share for name, share in shares.items() if any(share.values())}

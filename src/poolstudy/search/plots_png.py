@@ -1,41 +1,34 @@
-"""Optuna's matplotlib plots as PNG: on white, in our colours, under our titles."""
+"""Optuna's matplotlib plots as PNG: on white, with our colours and titles."""
 
 import io
-import os
 from collections.abc import Mapping
 from typing import Any
 
-os.environ.setdefault("MPLBACKEND", "Agg")  # no window is wanted where there is a desktop
-
-import optuna.visualization.matplotlib as matplotlib_plots
-
 from poolstudy.spec.colours import NEUTRAL
-
-__all__ = ["SLATE", "STATE_COLOURS", "matplotlib_plots", "plot_png"]
 
 _INK = "#222222"
 SLATE = "#6B7680"
 STATE_COLOURS = {"COMPLETE": SLATE, "PRUNED": "#B5BCC2", "FAIL": "#762A83"}
-"""What is no pooling's: lines, bars of any kind, and bars by Optuna's states."""
+"""Colours by Optuna's states; SLATE is for every bar and line that belongs to no pooling."""
 
 
 def plot_png(axes: Any, title: str, trials: Mapping[int, str]) -> bytes:
-    """One of Optuna's figures.
+    """Render one of Optuna's figures.
 
     Args:
-        axes: what Optuna returned: a pair of axes, or an array of them.
+        axes: as Optuna returned them: one, or an array.
         trials: the colour of each trial by its number.
     """
-    while not hasattr(axes, "figure"):  # an array of axes, or of arrays of them
+    while not hasattr(axes, "figure"):  # an array, perhaps of arrays
         axes = axes[0]
     figure = axes.figure
-    for one in list(figure.axes):
-        if one.get_label() == "<colorbar>" and one.get_ylabel() == "Trial":
-            one.remove()  # of numbers that have given way to the poolings
+    for panel in list(figure.axes):
+        if panel.get_label() == "<colorbar>" and panel.get_ylabel() == "Trial":
+            panel.remove()  # the colours are those of the poolings
         else:
-            _restyle(one)
-            _recolour(one, trials)
-    columns, rows = (len({round(getattr(one.get_position(), side), 2) for one in figure.axes}) for side in ("x0", "y0"))
+            _restyle(panel)
+            _recolour(panel, trials)
+    columns, rows = (len({round(getattr(ax.get_position(), side), 2) for ax in figure.axes}) for side in ("x0", "y0"))
     figure.set_size_inches(max(8.0, 2.2 * columns), max(4.5, 2.2 * rows))
     figure.suptitle(title, fontsize=11, color=_INK)
     file = io.BytesIO()
@@ -52,7 +45,7 @@ def _restyle(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(NEUTRAL)
     axes.tick_params(colors=_INK, labelsize=8)
-    axes.tick_params(which="minor", labelleft=False, labelbottom=False)  # of logarithmic axes: they would overlap
+    axes.tick_params(which="minor", labelleft=False, labelbottom=False)  # on logarithmic axes they would overlap
     axes.xaxis.label.set(size=9, color=_INK)
     axes.yaxis.label.set(size=9, color=_INK)
 
@@ -64,8 +57,9 @@ def _recolour(axes: Any, trials: Mapping[int, str]) -> None:
     for points in axes.collections:
         values = points.get_array()
         if values is None:
-            _recolour_history(axes, points, trials)
-        elif axes.get_xlabel() and getattr(points, "get_sizes", list)() and _are_numbers(values, trials):
+            if axes.get_xlabel() == "Trial":  # the history
+                points.set(facecolor=[trials.get(int(x), NEUTRAL) for x, _ in points.get_offsets()], edgecolor="none")
+        elif axes.get_xlabel() and hasattr(points, "get_sizes") and all(value in trials for value in values):
             points.set_array(None)
             points.set(facecolor=[trials[int(value)] for value in values], edgecolor="none", alpha=0.85)
         else:
@@ -74,12 +68,10 @@ def _recolour(axes: Any, trials: Mapping[int, str]) -> None:
 
 
 def _recolour_bars(axes: Any) -> None:
-    """Bars of states as on the page; a legend that names none goes: what it named has other colours now."""
+    """Colour bars by Optuna's states; remove a legend that names no state, for its colours have changed."""
     legend = axes.get_legend()
-    named = zip(legend.legend_handles, legend.get_texts(), strict=True) if legend else ()
-    states = {
-        handle.get_facecolor(): (handle, STATE_COLOURS.get(text.get_text())) for handle, text in named if axes.patches
-    }
+    named = zip(legend.legend_handles, legend.get_texts(), strict=True) if legend and axes.patches else ()
+    states = {handle.get_facecolor(): (handle, STATE_COLOURS.get(text.get_text())) for handle, text in named}
     for bar in axes.patches:
         _, shade = states.get(bar.get_facecolor(), (None, None))
         bar.set(facecolor=shade or SLATE, edgecolor="none")
@@ -87,13 +79,3 @@ def _recolour_bars(axes: Any) -> None:
         handle.set(facecolor=shade or SLATE, edgecolor="none")
     if legend and not any(shade for _, shade in states.values()):
         legend.remove()
-
-
-def _recolour_history(axes: Any, points: Any, trials: Mapping[int, str]) -> None:
-    if axes.get_xlabel() == "Trial":
-        numbers = [int(x) for x, _ in points.get_offsets()]
-        points.set(facecolor=[trials.get(number, NEUTRAL) for number in numbers], edgecolor="none")
-
-
-def _are_numbers(values: Any, trials: Mapping[int, str]) -> bool:
-    return all(float(value).is_integer() and int(value) in trials for value in values)

@@ -1,4 +1,4 @@
-"""The pieces that Optuna gives: a study on SQLite, a sampler for one ask, a pruner, a trial's values."""
+"""Optuna's parts: a study on SQLite, a sampler for one ask, a pruner, a trial's values."""
 
 import contextlib
 import sqlite3
@@ -14,13 +14,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from poolstudy.errors import StoreError, one_line
 from poolstudy.spec.config import StudyConfig
+from poolstudy.spec.dimensions import Choices, FloatRange, IntRange, Value
 from poolstudy.spec.records import State
-from poolstudy.spec.space import Choices, FloatRange, IntRange, SearchSpace, Value
+from poolstudy.spec.space import SearchSpace
 from poolstudy.system.locks import made_once
 
-_PATIENCE = 20  # seconds for another program that holds the database, as MLflow has it
+_PATIENCE = 20  # seconds to wait for another program that holds the database, as in MLflow
 OPTUNA_ERRORS = (sqlite3.Error, SQLAlchemyError, optuna.exceptions.StorageInternalError)
-"""What Optuna's storage raises when it cannot be read or written."""
+"""Errors of a database that Optuna cannot read or write."""
 
 OPTUNA_STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -29,9 +30,9 @@ OPTUNA_STATES: dict[State, TrialState] = {
     "lost": TrialState.FAIL,
     "interrupted": TrialState.FAIL,
 }
-"""Optuna's own state of an attempt by the ledger's."""
+"""Optuna's state of a trial, by the state of the attempt."""
 SETTLED = ("complete", "pruned", "failed")
-"""A slot whose last attempt ended so is not tried again."""
+"""States after which a slot is not tried again."""
 
 
 def open_study(database: Path, config: StudyConfig) -> optuna.Study:
@@ -46,16 +47,16 @@ def open_study(database: Path, config: StudyConfig) -> optuna.Study:
             pruner=pruner_of(config),
             load_if_exists=True,
         )
-    except (OSError, RuntimeError, *OPTUNA_ERRORS) as error:  # RuntimeError: it is of another version of Optuna
+    except (OSError, RuntimeError, *OPTUNA_ERRORS) as error:  # RuntimeError: of another version of Optuna
         found = f"{database} cannot be used ({one_line(error)})"
-        raise StoreError(found, "an SQLite file that can be written", "mend it or move it away") from None
+        raise StoreError(found, "an SQLite file that can be written", "repair it or move it away") from None
 
 
 def known(database: Path, study: str) -> bool:
-    """Whether a database has a study of this name.
+    """Return whether a database has a study of this name.
 
     Raises:
-        StoreError: it cannot be read.
+        StoreError: the database cannot be read.
     """
     if not database.exists():
         return False
@@ -64,10 +65,10 @@ def known(database: Path, study: str) -> bool:
 
 
 def count_trials(database: Path) -> tuple[int, int]:
-    """How many studies, and how many trials in all, a database has that exists.
+    """Return the number of studies, and of their trials, in a database that exists.
 
     Raises:
-        StoreError: it cannot be read.
+        StoreError: the database cannot be read.
     """
     with reading_optuna(database) as storage:
         trials = [summary.n_trials for summary in optuna.get_all_study_summaries(storage)]
@@ -76,10 +77,10 @@ def count_trials(database: Path) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def reading_optuna(database: Path) -> Iterator[optuna.storages.RDBStorage]:
-    """A database that exists, while it is read.
+    """Yield a database that exists, for reading.
 
     Raises:
-        StoreError: it cannot be read, or another version of this program wrote it.
+        StoreError: it cannot be read, or another version of poolstudy wrote it.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -90,22 +91,22 @@ def reading_optuna(database: Path) -> Iterator[optuna.storages.RDBStorage]:
             storage.engine.dispose()
     except (OSError, RuntimeError, KeyError, ValueError, *OPTUNA_ERRORS) as error:
         found = f"{database} cannot be read ({one_line(error)})"
-        raise StoreError(found, "an SQLite file of Optuna's, by this version", "mend it or move it away") from None
+        raise StoreError(found, "an Optuna database of this version", "repair it or move it away") from None
 
 
 def storage_of(database: Path) -> optuna.storages.RDBStorage:
-    url = URL.create("sqlite", database=str(database)).render_as_string()  # with what a URL cannot have written as %3F
+    url = URL.create("sqlite", database=str(database)).render_as_string()  # escapes what a URL cannot hold
     return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _PATIENCE}})
 
 
 def sampler_of(config: StudyConfig, seed: int) -> optuna.samplers.BaseSampler:
-    """A new sampler for each ask: Optuna does not store a sampler's state, so a seed must stand for it."""
+    """Make a sampler for one ask, seeded because Optuna does not store a sampler's state."""
     settings: Any = config.sampler
     if settings.name == "tpe":
         return optuna.samplers.TPESampler(n_startup_trials=settings.n_startup_trials, seed=seed)
-    if settings.name == "qmc":  # one sequence; how far it is, Optuna keeps at the study
+    if settings.name == "qmc":  # one sequence; Optuna stores its position in the study
         first = optuna.samplers.RandomSampler(seed=seed)
-        with warnings.catch_warnings():  # that it is experimental: its version is pinned
+        with warnings.catch_warnings():  # experimental, but its version is pinned
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return optuna.samplers.QMCSampler(
                 scramble=True, seed=config.study.seed, independent_sampler=first, warn_independent_sampling=False
@@ -129,16 +130,14 @@ def pruner_of(config: StudyConfig) -> optuna.pruners.BasePruner:
 
 
 def suggest(trial: optuna.Trial, space: SearchSpace) -> dict[str, Value]:
-    """The trial's value for every dimension of the space."""
+    """Return the trial's value for every dimension of the space."""
     flat: dict[str, Value] = {}
-    for name, dimension in space.dimensions().items():
-        match dimension:
+    for name, values in space.dimensions().items():
+        match values:
             case Choices():
-                flat[name] = cast("Value", trial.suggest_categorical(name, dimension.choices))
+                flat[name] = cast("Value", trial.suggest_categorical(name, values.choices))
             case IntRange():
-                low, high = dimension.low, dimension.high
-                flat[name] = trial.suggest_int(name, low, high, step=dimension.step, log=dimension.log)
+                flat[name] = trial.suggest_int(name, values.low, values.high, step=values.step, log=values.log)
             case FloatRange():
-                lower, upper = dimension.low, dimension.high
-                flat[name] = trial.suggest_float(name, lower, upper, step=dimension.step, log=dimension.log)
+                flat[name] = trial.suggest_float(name, values.low, values.high, step=values.step, log=values.log)
     return flat

@@ -1,1 +1,1 @@
-"""What a study is asked for, and what a trial is: values, validated once."""
+"""Settings of a study and values that describe a trial, validated once."""

@@ -1,16 +1,18 @@
-"""What was asked for: the settings of a study, validated once, then frozen."""
+"""Settings of a study, validated once, then frozen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from poolstudy.errors import without_password
-from poolstudy.spec.datasets import DigitsData, IdxData
+from poolstudy.spec.datasets import DigitsData, IdxData, Positive
+from poolstudy.spec.dimensions import Value
+from poolstudy.spec.frozen import Frozen, Name
+from poolstudy.spec.layers import layers
 from poolstudy.spec.records import FigureSettings, TrainingSettings, leaves
-from poolstudy.spec.space import Frozen, HyperParameters, Name, SearchSpace, Value, check_geometry, extremes
+from poolstudy.spec.space import HyperParameters, SearchSpace
 
-Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -21,18 +23,18 @@ class Objective(Frozen):
 
     @property
     def epoch_metric(self) -> Literal["val_accuracy", "val_loss"]:
-        """What is reported at each epoch, for pruning."""
+        """Metric that is reported at each epoch, for pruning."""
         return "val_accuracy" if self.metric == "best_val_accuracy" else "val_loss"
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
         if (self.metric == "best_val_loss") != (self.direction == "minimize"):
-            raise ValueError(f"{self.metric} cannot be what to {self.direction}")
+            raise ValueError(f"direction {self.direction} does not fit metric {self.metric}")
         return self
 
 
 class StudySection(Frozen):
-    """Attributes: `trials` that end complete or pruned; `timeout` of one start, in seconds."""
+    """`trials` counts those that end complete or pruned; `timeout` is in seconds, for one start."""
 
     name: Name
     trials: Positive
@@ -42,7 +44,9 @@ class StudySection(Frozen):
 
 
 class TrainingSection(TrainingSettings):
-    """The settings, and the values that hold where the space does not sample them."""
+    """Training settings, and the values of hyperparameters that the space does not sample."""
+
+    always_written = TrainingSettings.always_written | {"learning_rate", "batch_size"}
 
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
@@ -53,7 +57,10 @@ class TrainingSection(TrainingSettings):
 
     @property
     def fixed(self) -> dict[str, Value]:
-        return {"learning_rate": self.learning_rate, "batch_size": self.batch_size}
+        return {name: getattr(self, name) for name in _FIXED}
+
+
+_FIXED = tuple(name for name in HyperParameters.model_fields if name in TrainingSection.__annotations__)
 
 
 class TpeSampler(Frozen):
@@ -66,7 +73,7 @@ class RandomSampler(Frozen):
 
 
 class QmcSampler(Frozen):
-    """A scrambled Sobol sequence."""
+    """Scrambled Sobol sequence."""
 
     name: Literal["qmc"]
 
@@ -76,15 +83,15 @@ class GridSampler(Frozen):
 
 
 class ListSampler(Frozen):
-    """Trains given configurations in order; they are the space."""
+    """Given configurations, trained in order; they are also the search space."""
 
     name: Literal["list"]
     trials: Annotated[tuple[HyperParameters, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _alike(self) -> Self:
-        if len({len(trial.filters) for trial in self.trials}) > 1:
-            raise ValueError("all trials must have the same number of convolutions")
+        if len({tuple(trial.flat()) for trial in self.trials}) > 1:
+            raise ValueError("all trials must have the same number of convolutions, and give the same settings")
         return self
 
 
@@ -105,16 +112,16 @@ class NoPruner(Frozen):
 
 
 class ExecutionSection(Frozen):
-    """How the trials are run; nothing here changes what a trial is, but the thread count its bits.
+    """Settings of the execution; of these only the thread count can change a trial's result, in its last bits.
 
     Attributes:
-        workers: trials at once; "auto" is one a core, or `workers_per_gpu` a GPU.
-        workers_per_gpu: trials at once on a GPU; "auto" is as many as measured gain, memory and cores allow.
-        trials_per_process: so many trials a worker's process trains, one after the other, before a new one takes its
-            place; "auto" is 20 on a GPU, where a process is dear to start. On the CPU it is one, whatever is said here.
-        retries: how often a slot whose process died is tried again.
+        workers: trials at once; "auto" is one per core, or `workers_per_gpu` per GPU.
+        workers_per_gpu: trials at once on a GPU; "auto" depends on the measured gain, memory and cores.
+        trials_per_process: trials that a worker process trains on a GPU before a new one replaces it; "auto" is 20,
+            because a process is expensive to start there. On the CPU it is always one.
+        retries: further attempts at a slot whose worker process died.
         trial_timeout: seconds after which a trial counts as hung.
-        max_failures_in_a_row: that many failed slots, one after the other, end the study.
+        max_failures_in_a_row: number of failed slots in a row that ends the study.
     """
 
     engine: Literal["local"] = "local"
@@ -129,7 +136,7 @@ class ExecutionSection(Frozen):
 
 
 class FiguresSection(FigureSettings):
-    """How trials are drawn, and `of` which states: a pruned one has its pictures too, unless they cost too much."""
+    """Settings of the figures; `of` lists the states whose trials get them."""
 
     of: tuple[Literal["complete", "pruned", "failed"], ...] = ("complete", "pruned", "failed")
 
@@ -139,12 +146,12 @@ class FiguresSection(FigureSettings):
 
 
 class TrackingSection(Frozen):
-    """Where runs are kept; a study's `uri` stays, the rest may change.
+    """Settings of MLflow; the `uri` is fixed for a study, the rest may change between starts.
 
     Attributes:
         uri: of MLflow's store.
-        artifacts: folder of the artifacts of SQLite stores.
-        patience: seconds that the store may be away while the study runs; then the study stops.
+        artifacts: folder of the artifacts, for SQLite stores.
+        patience: seconds that the store may be unreachable before the study stops.
     """
 
     uri: Annotated[str, Field(min_length=1)] = "sqlite:///mlruns/mlflow.db"
@@ -154,7 +161,7 @@ class TrackingSection(Frozen):
 
 
 class StudyConfig(Frozen):
-    """A whole study. Raises pydantic.ValidationError where it cannot be run."""
+    """Settings of a whole study. Raises pydantic.ValidationError if it cannot be run."""
 
     study: StudySection
     data: Annotated[IdxData | DigitsData, Field(discriminator="format")]
@@ -168,21 +175,22 @@ class StudyConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _list_is_the_space(cls, given: Any) -> Any:
-        """With the sampler `list`, the space is spanned by the listed trials."""
+        """Span the space by the listed trials if the sampler is `list`."""
         match given:
             case {"sampler": {"name": "list", **settings}, "training": Mapping() as training}:
-                fixed = {k: training[k] for k in ("learning_rate", "batch_size") if k in training}
+                fixed = {key: training[key] for key in _FIXED if key in training}
                 trials = settings.get("trials")
                 if isinstance(trials, list):
                     trials = [fixed | trial if isinstance(trial, dict) else trial for trial in trials]
                     sampler = ListSampler.model_validate({"name": "list", **settings, "trials": trials})
-                    return {**given, "sampler": sampler.model_dump(), "space": _spanned(sampler.trials)}
+                    return {**given, "sampler": sampler.model_dump(), "space": SearchSpace.spanned(sampler.trials)}
         return given
 
     @model_validator(mode="after")
     def _geometry(self) -> Self:
-        for size in _pool_sizes(self.space):
-            check_geometry(self.data.image_shape[0], size, len(self.space.filters))
+        shape, classes = self.data.image_shape, len(self.data.class_names)
+        for network in self.space.probes():
+            layers(network, shape, classes, self.training.dense_units)
         return self
 
     @model_validator(mode="after")
@@ -193,30 +201,32 @@ class StudyConfig(Frozen):
         return self
 
     def fingerprint(self) -> dict[str, Value]:
-        """Every setting that makes the study what it is, by dotted key.
-
-        Where the data lie and how the trials are run may change from start to start.
-        """
+        """Return the settings that may not change from start to start, by dotted key."""
         free = {"study": {"trials", "timeout", "name"}, "data": {"path", "search", "mirrors"}}
         free["tracking"] = set(TrackingSection.model_fields) - {"uri"}
-        return dict(leaves(_kept(self.model_dump(mode="json", exclude={**free, "execution": True}))))
+        return dict(leaves(_without_password(self.model_dump(mode="json", exclude={**free, "execution": True}))))
+
+    def defaults(self) -> dict[str, Value]:
+        """Return what a key means that an older study does not have, by dotted key."""
+        return dict(leaves(_defaults(self)))
 
     def recorded(self) -> dict[str, Any]:
-        """Everything, as it is kept with the study: JSON without passwords."""
-        return _kept(self.model_dump(mode="json"))
+        """Return all settings as JSON values without passwords, to be stored with the study."""
+        return _without_password(self.model_dump(mode="json"))
 
 
-def _kept(settings: dict[str, Any]) -> dict[str, Any]:
+def _without_password(settings: dict[str, Any]) -> dict[str, Any]:
     tracking = settings["tracking"]
     return {**settings, "tracking": {**tracking, "uri": without_password(tracking["uri"])}}
 
 
-def _spanned(trials: Sequence[HyperParameters]) -> dict[str, Any]:
-    columns = [trial.flat() for trial in trials]
-    choices = {name: list(dict.fromkeys(row[name] for row in columns)) for name in columns[0]}
-    filters = [choices.pop(name) for name in list(choices) if name.startswith("filters_")]
-    return {**choices, "filters": filters}
-
-
-def _pool_sizes(space: SearchSpace) -> Sequence[int]:
-    return [int(value) for value in extremes(space.pool_size)]
+def _defaults(settings: BaseModel) -> dict[str, Any]:
+    """Return the defaults of a section's fields, and of the sections in it."""
+    found: dict[str, Any] = {}
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            found[name] = _defaults(value)
+        elif not field.is_required():
+            found[name] = field.get_default(call_default_factory=True)
+    return found

@@ -1,17 +1,16 @@
-"""Where images come from: the settings of a data set."""
+"""Settings of the data sets: where their images come from and how they are split."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from poolstudy.spec.space import Frozen, Name
+from poolstudy.spec.frozen import Frozen, Name
 
 Positive = Annotated[int, Field(ge=1)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class DataSection(Frozen):
-    """What every data set has; `train_limit` keeps the first N images of the training part."""
+    """Settings that every data set has; `train_limit` keeps the first N images of the training part."""
 
     name: Name
     image_shape: tuple[Positive, Positive, Positive]
@@ -29,11 +28,11 @@ class DataSection(Frozen):
 
 class DataFile(Frozen):
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    sha256: Sha256
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class IdxData(DataSection):
-    """Two IDX files, gzipped: in a folder, or to be had from mirrors (base addresses)."""
+    """Two gzipped IDX files in a folder, or downloaded from mirrors (base addresses)."""
 
     format: Literal["idx"]
     path: str | None = None

@@ -1,4 +1,4 @@
-"""Reads a study's configuration: Hydra composes conf/ and experiments/, errors become one line each."""
+"""Load a study's configuration with Hydra from conf/ and experiments/; every error is one line."""
 
 import contextlib
 import difflib
@@ -19,58 +19,50 @@ from pydantic import BaseModel, ValidationError
 
 from poolstudy.errors import ConfigurationError, one_line
 from poolstudy.spec.config import StudyConfig, TrackingSection
-from poolstudy.spec.space import NAME, SearchSpace
+from poolstudy.spec.frozen import NAME
+from poolstudy.spec.space import SearchSpace
 
 
 def load_config(experiment: str, overrides: Sequence[str], root: Path) -> StudyConfig:
-    """The configuration of an experiment, overrides applied.
+    """Return the configuration of an experiment, overrides applied.
 
     Args:
         experiment: the name of a folder of `root`/experiments, or the path of a YAML file.
         overrides: Hydra's grammar, `training.epochs=20` or `space=wide`.
-        root: the project's folder, which holds conf/.
 
     Raises:
-        ConfigurationError: with the dotted path, before anything has started.
+        ConfigurationError: names the dotted path.
     """
-    composed = _composed(_experiment_file(experiment, root), overrides, root)
     try:
-        return StudyConfig.model_validate(composed)
+        return StudyConfig.model_validate(_compose(_experiment_file(experiment, root), overrides, root))
     except ValidationError as error:
-        raise _explained(error) from None
+        raise _explain(error) from None
 
 
 def load_tracking(root: Path) -> TrackingSection:
-    """conf/tracking/local.yaml alone: where the studies of this project are tracked.
-
-    Raises:
-        ConfigurationError: it cannot be read.
-    """
+    """Return the settings of conf/tracking/local.yaml alone. Raises ConfigurationError if it cannot be read."""
     file = root / "conf" / "tracking" / "local.yaml"
     try:
         return TrackingSection.model_validate(OmegaConf.to_container(OmegaConf.load(file), resolve=True))
     except ValidationError as error:
-        raise _explained(error) from None
+        raise _explain(error) from None
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise _unreadable(file, error) from None
 
 
 def _experiment_file(experiment: str, root: Path) -> Path:
-    named = root / "experiments" / experiment / "experiment.yaml"
-    if re.fullmatch(NAME, experiment) and named.is_file():
-        return named
-    with contextlib.suppress(OSError, ValueError):  # a name that is too long, or none that a file can have
+    file = root / "experiments" / experiment / "experiment.yaml"
+    if re.fullmatch(NAME, experiment) and file.is_file():
+        return file
+    with contextlib.suppress(OSError, ValueError):  # not a valid file name
         if experiment.endswith(".yaml") and Path(experiment).is_file():
             return Path(experiment).resolve()
     known = sorted(path.parent.name for path in root.glob("experiments/*/experiment.yaml"))
-    raise ConfigurationError(
-        f"no experiment {experiment!r}",
-        f"one of {', '.join(known)}, or the path of a YAML file",
-        "see the folder experiments/",
-    )
+    expected = f"one of {', '.join(known)}, or the path of a YAML file"
+    raise ConfigurationError(f"no experiment {experiment!r}", expected, "see the folder experiments/")
 
 
-def _composed(file: Path, overrides: Sequence[str], root: Path) -> dict[str, Any]:
+def _compose(file: Path, overrides: Sequence[str], root: Path) -> dict[str, Any]:
     for override in overrides:
         if override.lstrip("+~").startswith("hydra"):
             raise ConfigurationError(f"override {override!r}", "keys of the study", "leave Hydra's own alone")
@@ -80,43 +72,38 @@ def _composed(file: Path, overrides: Sequence[str], root: Path) -> dict[str, Any
     others = [override for override in overrides if override not in dimensions]
     try:
         with warnings.catch_warnings(), initialize_config_dir(str(file.parent), version_base="1.3"):
-            warnings.simplefilter("ignore")  # Hydra's own: of what an older version did otherwise
+            warnings.simplefilter("ignore")  # Hydra's, about its older versions
             config = compose(file.stem, overrides=[searchpath, *others])
             composed = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             parsed = OverridesParser.create().parse_overrides(dimensions)
-            dimensions_given = {_DIMENSIONS[one.key_or_group]: _plain(one.value()) for one in parsed}
+            replaced = {_DIMENSIONS[override.key_or_group]: _plain(override.value()) for override in parsed}
     except (HydraException, OmegaConfBaseException) as error:
-        raise _hydra_explained(error) from None
-    except Exception as error:  # a YAML file's syntax error, from one of several parsers
+        raise _explain_hydra(error) from None
+    except Exception as error:  # a syntax error from one of several YAML parsers
         raise _unreadable(file, error) from None
     if not isinstance(composed, dict):
-        raise _unreadable(file, "it is no mapping")
-    if any(isinstance(value, int) and value.bit_length() > _LONGEST for value in _scalars(composed)):
-        raise _unreadable(file, f"a whole number of more than {_LONGEST} bits")  # Python refuses to print such ones
+        raise _unreadable(file, "it is not a mapping")
+    if _is_huge(composed):
+        raise _unreadable(file, f"a whole number of more than {_MAX_INT_BITS} bits")  # Python refuses to print them
     if isinstance(composed.get("space"), dict):
-        composed["space"].update(dimensions_given)
+        composed["space"].update(replaced)
     return {str(key): value for key, value in composed.items()}
 
 
-# Hydra merges a value into the one that is there; a dimension is to be replaced, a range by choices, say.
+# Hydra would merge an override into the given value, but a range, say, can be replaced by choices.
 _DIMENSIONS = {f"space.{name}": name for name in SearchSpace.model_fields}
+_MAX_INT_BITS = 1024
 
 
-_LONGEST = 1024  # bits of a whole number
-
-
-def _scalars(tree: Any) -> Iterator[Any]:
-    """The values at the ends of nested mappings and lists."""
-    inner = tree.values() if isinstance(tree, Mapping) else tree
-    if isinstance(tree, Mapping | list):
-        for value in inner:
-            yield from _scalars(value)
-    else:
-        yield tree
+def _is_huge(value: Any) -> bool:
+    """Return whether a value is, or contains, a whole number of more than `_MAX_INT_BITS` bits."""
+    if isinstance(value, Mapping | list):
+        return any(map(_is_huge, value.values() if isinstance(value, Mapping) else value))
+    return isinstance(value, int) and value.bit_length() > _MAX_INT_BITS
 
 
 def _plain(value: Any) -> Any:
-    """An override's value without Hydra's quotes."""
+    """Return an override's value without Hydra's quotes."""
     if isinstance(value, QuotedString):
         return value.text
     if isinstance(value, Mapping):
@@ -125,11 +112,10 @@ def _plain(value: Any) -> Any:
 
 
 def _unreadable(file: Path, error: object) -> ConfigurationError:
-    reason = one_line(error)
-    return ConfigurationError(f"{file} cannot be read ({reason})", "a study's YAML", "mend the file")
+    return ConfigurationError(f"{file} cannot be read ({one_line(error)})", "a study's YAML", "fix the file")
 
 
-def _hydra_explained(error: Exception) -> ConfigurationError:
+def _explain_hydra(error: Exception) -> ConfigurationError:
     text = str(error)
     if unknown := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(unknown[1])
@@ -150,21 +136,20 @@ def _unknown_key(key: str) -> ConfigurationError:
 
 
 def known_keys() -> list[str]:
-    """Every dotted key that some configuration may have, sections left out."""
+    """Return every dotted key that a configuration may have, sections left out."""
     keys = set(_model_keys(StudyConfig))
     return sorted(key for key in keys if key and not any(other.startswith(f"{key}.") for other in keys))
 
 
 def _model_keys(kind: Any, path: str = "") -> Iterator[str]:
     yield path
-    members = [kind, *getattr(kind, "__args__", ())]
-    for model in members:
+    for model in (kind, *getattr(kind, "__args__", ())):
         if isinstance(model, type) and issubclass(model, BaseModel):
             for name, field in model.model_fields.items():
                 yield from _model_keys(field.annotation, f"{path}.{name}".lstrip("."))
 
 
-def _explained(error: ValidationError) -> ConfigurationError:
+def _explain(error: ValidationError) -> ConfigurationError:
     detail = error.errors()[0]
     path = _dotted(detail["loc"])
     remedy = "change it in the experiment or on the command line"
@@ -182,13 +167,13 @@ def _explained(error: ValidationError) -> ConfigurationError:
             expected = f"text that matches {detail['ctx']['pattern']}"
         case _:
             expected = detail["msg"].removeprefix("Input should be ")
-    came = "a mapping" if isinstance(detail["input"], Mapping) else repr(detail["input"])
-    return ConfigurationError(f"{path}: {came}", expected, remedy)
+    given = "a mapping" if isinstance(detail["input"], Mapping) else repr(detail["input"])
+    return ConfigurationError(f"{path}: {given}", expected, remedy)
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
-    """The key as a user writes it: without the names that Pydantic gives to a union's members."""
-    parts = ["sampler"] if location[:1] == ("trials",) else []  # read ahead, to span the space
+    """Return the key as a user writes it, without the names that Pydantic gives to a union's members."""
+    parts = ["sampler"] if location[:1] == ("trials",) else []  # validated early, to span the space
     for part in map(str, location):
         member = len(parts) == 1 and parts[0] in {"data", "sampler", "pruner"} and part in _TAGS
         if not member and part != "constrained-int" and "[" not in part:
@@ -200,14 +185,9 @@ _TAGS = {"idx", "digits", "tpe", "random", "qmc", "grid", "list", "median", "hyp
 
 
 def find_root(start: Path) -> Path:
-    """The project's folder: the nearest one, from `start` upwards, with conf/ and experiments/.
-
-    Raises:
-        ConfigurationError: there is none.
-    """
+    """Return the project's folder, `start` or one above it. Raises ConfigurationError if there is none."""
     for folder in (start, *start.parents):
         if (folder / "conf").is_dir() and (folder / "experiments").is_dir():
             return folder
-    raise ConfigurationError(
-        f"no conf/ and experiments/ in {start} or above it", "a poolstudy project", "change to its folder"
-    )
+    found = f"no conf/ and experiments/ in {start} or above it"
+    raise ConfigurationError(found, "a poolstudy project", "change to its folder")

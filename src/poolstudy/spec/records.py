@@ -1,4 +1,4 @@
-"""What is asked of a trial, and what comes out of it: values that travel between processes."""
+"""Specification and result of a trial: values that are passed between processes."""
 
 import hashlib
 import json
@@ -8,21 +8,25 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from poolstudy.spec.space import Frozen, HyperParameters, Name
+from poolstudy.spec.frozen import Extensible, Frozen, Name
+from poolstudy.spec.layers import Layer, layers
+from poolstudy.spec.space import HyperParameters
 
 StopReason = Literal["epochs", "early_stopping", "pruned", "failed"]
 State = Literal["complete", "pruned", "failed", "lost", "interrupted"]
 
 
-class TrainingSettings(Frozen):
-    """How every trial of a study is trained.
+class TrainingSettings(Extensible):
+    """Training settings of every trial of a study.
 
     Attributes:
-        epochs: at most so many.
+        epochs: the most that a trial trains.
         patience: epochs without a lower validation loss before training stops.
         dense_units: units of the hidden dense layer.
-        deterministic: ask TensorFlow for deterministic operations (matters on a GPU).
+        deterministic: use TensorFlow's deterministic operations (matters on a GPU).
     """
+
+    always_written = frozenset({"epochs", "patience", "dense_units", "deterministic"})
 
     epochs: Annotated[int, Field(ge=1)] = 10
     patience: Annotated[int, Field(ge=1)] = 2
@@ -31,13 +35,12 @@ class TrainingSettings(Frozen):
 
 
 class FigureSettings(Frozen):
-    """How a trial is drawn; nothing of it changes what a trial is.
+    """Settings of a trial's figures; they do not change its result.
 
     Attributes:
         diagram_dpi: dots per inch of plot_model's diagram.
         kernel_limit: the colours of kernels span the weights from -kernel_limit to kernel_limit.
-        example_image: whose feature maps are drawn, by its position among the validation images; the last
-            one where there are fewer.
+        example_image: index of the validation image that feature maps are of; the last one if there are fewer.
     """
 
     diagram_dpi: Annotated[int, Field(ge=20, le=600)] = 96
@@ -46,14 +49,14 @@ class FigureSettings(Frozen):
 
 
 class DataIdentity(Frozen):
-    """Which images a trial was trained and validated on.
+    """Identity of the images that a trial was trained and validated on.
 
     Attributes:
-        parts: SHA-256 over dtype, shape and every byte of the images, labels and split indices, each.
         digest: SHA-256 over the parts.
+        parts: SHA-256 over dtype, shape and every byte of the images, labels and split indices, each.
         image_shape: rows, columns, channels.
         class_names: by label, from 0.
-        train_images, validation_images: how many.
+        train_images, validation_images: their number.
     """
 
     name: Name
@@ -68,7 +71,7 @@ class DataIdentity(Frozen):
 
 
 class TrialSpec(Frozen):
-    """All it takes to run a trial again, on the same data and software."""
+    """Everything that is needed to run a trial again, on the same data and software."""
 
     study: Name
     slot: int
@@ -78,13 +81,19 @@ class TrialSpec(Frozen):
     data: DataIdentity
 
     @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Layers of its network, on its data."""
+        data = self.data
+        return layers(self.hyperparameters, data.image_shape, len(data.class_names), self.training.dense_units)
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: sorted keys, no blanks."""
         return digest_of(self.model_dump(mode="json"))
 
 
 class Attempt(Frozen):
-    """One try at a slot; `number` is its Optuna trial, `retry` 0 for the first try."""
+    """One attempt at a slot; `number` is its Optuna trial, `retry` 0 for the first attempt."""
 
     number: int
     slot: int
@@ -93,19 +102,19 @@ class Attempt(Frozen):
 
     @property
     def name(self) -> str:
-        """The name of its folder, and of its run in MLflow."""
+        """Name of its folder and of its MLflow run."""
         return trial_name(self.slot, self.retry)
 
 
 class Device(Frozen):
-    """What a trial is trained on.
+    """Device that a trial is trained on.
 
     Attributes:
         name: "CPU:0", or "GPU:n" as TensorFlow counts them.
         description: the card's name.
         compute_capability: such as "9.0".
-        bus: the card's PCI address, by which its driver knows it; empty where TensorFlow does not tell it.
-        problem: why it cannot be used; empty where it can.
+        bus: the card's PCI address; empty if TensorFlow does not report it.
+        problem: why it cannot be used; empty if it can.
     """
 
     name: str = "CPU:0"
@@ -119,7 +128,7 @@ class Device(Frozen):
         return self.name.startswith("GPU")
 
     def same_card(self, other: "Device") -> bool:
-        """Whether it is the other, which may have another number since a card was lost."""
+        """Return whether `other` is the same card; its number may have changed since a card was lost."""
         return self.bus == other.bus if self.bus and other.bus else self.name == other.name
 
 
@@ -134,17 +143,19 @@ class EpochRecord(Frozen):
     seconds: float
 
 
+EPOCH_METRICS = tuple(name for name in EpochRecord.model_fields if name not in ("epoch", "seconds"))
+
+
 class TrialResult(Frozen):
-    """What a trial reached that ended at least one epoch.
+    """Result of a trial that ended at least one epoch.
 
     Attributes:
-        history: the epochs, in order.
         best_epoch: the first epoch of least validation loss; its weights were kept.
         weights_digest: SHA-256 over names, shapes, dtypes and bytes of those weights.
-        untrained_digest: the same of the weights this trial began with.
+        untrained_digest: the same for the initial weights.
         train_seconds: sum of the epochs' seconds.
         images_per_second: training images over the epochs' seconds.
-        failure: why it failed after the last of these epochs; empty where it did not.
+        failure: why it failed after the last epoch; empty if it did not.
     """
 
     history: Annotated[tuple[EpochRecord, ...], Field(min_length=1)]
@@ -169,23 +180,35 @@ class TrialResult(Frozen):
 
     @property
     def state(self) -> Literal["complete", "pruned", "failed"]:
-        """How the attempt stands in the ledger."""
+        """State of its attempt in Optuna's study."""
         return self.stop_reason if self.stop_reason in ("pruned", "failed") else "complete"
 
+    @property
+    def best_val_loss(self) -> float:
+        return self.best.val_loss
+
+    @property
+    def best_val_accuracy(self) -> float:
+        return self.best.val_accuracy
+
     def metrics(self) -> dict[str, float]:
-        """The metrics that are logged once, by their public names."""
-        return {
-            "best_epoch": self.best_epoch,
-            "best_val_loss": self.best.val_loss,
-            "best_val_accuracy": self.best.val_accuracy,
-            "parameter_count": self.parameter_count,
-            "train_seconds": self.train_seconds,
-            "images_per_second": self.images_per_second,
-        }
+        """Return the metrics that are logged once, by their public names."""
+        return {name: getattr(self, name) for name in TRIAL_METRICS}
+
+
+TRIAL_METRICS = (
+    "best_val_accuracy",
+    "best_val_loss",
+    "best_epoch",
+    "parameter_count",
+    "train_seconds",
+    "images_per_second",
+)
+"""Metrics that are logged once a trial."""
 
 
 class CountedTrial(Frozen):
-    """A trial that counts in the ledger, and what it reached."""
+    """Trial that counts towards the study's number of trials, and its objective."""
 
     slot: int
     state: Literal["complete", "pruned"]
@@ -195,27 +218,23 @@ class CountedTrial(Frozen):
 
 
 def trial_name(slot: int, retry: int = 0) -> str:
-    """The name of a slot's run: trial-0007, trial-0007-retry-1."""
+    """Return the name of a slot's run: trial-0007, trial-0007-retry-1."""
     return f"trial-{slot:04d}" + (f"-retry-{retry}" if retry else "")
 
 
 def best_epoch(history: tuple[EpochRecord, ...]) -> int:
-    """The first epoch of least validation loss, as early stopping has it."""
+    """Return the first epoch of least validation loss, as early stopping does."""
     return min(history, key=lambda record: record.val_loss).epoch
 
 
 def digest_of(value: Any) -> str:
-    """SHA-256 of a JSON value in canonical form.
-
-    Raises:
-        ValueError: a NaN or an infinity, which JSON does not know.
-    """
+    """Return the SHA-256 of a JSON value in canonical form. Raises ValueError for NaN and infinities."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested mappings, by dotted key."""
+    """Yield the values of nested mappings with their dotted keys."""
     if isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from leaves(value, f"{path}.{key}" if path else str(key))
@@ -224,5 +243,5 @@ def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def draw_seed(*origin: int) -> int:
-    """A seed below 2**31 drawn from other whole numbers, such as a study's seed and a slot."""
+    """Return a seed below 2**31 drawn from other whole numbers, such as a study's seed and a slot."""
     return int(np.random.SeedSequence(origin).generate_state(1)[0] >> 1)

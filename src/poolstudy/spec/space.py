@@ -1,39 +1,26 @@
-"""What a trial is made of, and what it may be made of.
+"""The hyperparameters of a network, and the space that they are drawn from.
 
-`HyperParameters` is one network and how it learns; `SearchSpace` is the set they are drawn
-from. A dimension of the space is a fixed value, a list of choices, or a range.
+A dimension of the space is a fixed value, a list of choices, or a range.
 """
 
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
+from poolstudy.spec.dimensions import Choices, Dimension, FloatRange, IntRange, Value, extremes, tidy
+from poolstudy.spec.frozen import Extensible
 
-# A number is a fine name, though YAML reads `study.name=2026` as one.
-Name = Annotated[
-    str,
-    BeforeValidator(lambda name: str(name) if isinstance(name, int) else name),
-    Field(pattern=NAME),
-]
-"""A name that becomes part of paths and queries."""
 Pooling = Literal["average", "max"]
-Value = str | int | float
-_FINEST = 2**53  # steps of a range, beyond which floats do not tell its values apart
 FilterCount = Annotated[int, Field(ge=1, le=4096)]
 
 
-class Frozen(BaseModel):
-    """A value: it cannot change, and a key that it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class HyperParameters(Frozen):
+class HyperParameters(Extensible):
     """One network and how it learns; valid once it exists.
+
+    Flat names, dimensions and readers follow from the fields (docs/extending.md).
 
     Attributes:
         pooling: "average" or "max", the same after every convolution.
@@ -47,6 +34,8 @@ class HyperParameters(Frozen):
         pydantic.ValidationError: a value outside its bounds.
     """
 
+    always_written = frozenset({"pooling", "pool_size", "filters", "dropout", "learning_rate", "batch_size"})
+
     pooling: Pooling
     pool_size: Annotated[int, Field(ge=2, le=1024)]
     filters: Annotated[tuple[FilterCount, ...], Field(min_length=1)]
@@ -55,18 +44,12 @@ class HyperParameters(Frozen):
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
 
     def flat(self) -> dict[str, Value]:
-        """The values by the names that Optuna and MLflow know: `filters_1`, `filters_2`, …"""
-        values: dict[str, Value] = {"pooling": self.pooling, "pool_size": self.pool_size}
-        values |= {filter_name(index): count for index, count in enumerate(self.filters)}
-        return values | {
-            "dropout": self.dropout,
-            "learning_rate": self.learning_rate,
-            "batch_size": self.batch_size,
-        }
+        """Return the values by the names that Optuna and MLflow know: `filters_1`, `filters_2`, …"""
+        return dict(_flat({name: getattr(self, name) for name in type(self).model_fields}))
 
     @property
     def kind(self) -> str:
-        """Of pooling: "max 2x2"."""
+        """Its pooling: "max 2x2"."""
         return f"{self.pooling} {self.pool_size}x{self.pool_size}"
 
     @property
@@ -74,132 +57,75 @@ class HyperParameters(Frozen):
         """The filters of each convolution: "32-64"."""
         return "-".join(map(str, self.filters))
 
+    @property
+    def extras(self) -> str:
+        """What differs from the defaults of later fields: "kernel size 5"."""
+        written = self.model_dump()
+        return " · ".join(_words(name, written[name]) for name in written if name not in self.always_written)
+
+    @property
+    def details(self) -> str:
+        """All but its pooling: "32-64 filters · dropout 0.4", and the extras."""
+        return " · ".join(filter(None, (f"{self.widths} filters", f"dropout {self.dropout:g}", self.extras)))
+
     def title(self) -> str:
-        """For headings: "max 2x2 · 32-64 filters · dropout 0.4"."""
-        return f"{self.kind} · {self.widths} filters · dropout {self.dropout:g}"
+        """Return a heading: "max 2x2 · 32-64 filters · dropout 0.4"."""
+        return f"{self.kind} · {self.details}"
 
 
-def filter_name(index: int) -> str:
-    return f"filters_{index + 1}"
+def _words(name: str, value: Value) -> str:
+    """Return a setting as a heading says it: "kernel size 5", "batch normalization"."""
+    name = name.replace("_", " ")
+    return name if value is True else f"{name} {value}"
 
 
-def check_geometry(side: int, pool_size: int, convolutions: int) -> None:
-    """Refuses a network whose pooling would leave no pixel of a square image.
-
-    Args:
-        side: of the image, in pixels. A convolution keeps it, a pooling divides it, rounding down.
-
-    Raises:
-        ValueError: names the pooling layer and the size it would pool.
-    """
-    for layer in range(1, convolutions + 1):
-        if side < pool_size:
-            raise ValueError(f"pool_{layer} would pool {pool_size}x{pool_size} of {side}x{side} pixels and leave none")
-        side //= pool_size
+def _flat(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the fields that are not None, those of a tuple one by one: `filters_1`, `filters_2`, …"""
+    for name, value in fields.items():
+        if isinstance(value, tuple):
+            yield from ((_numbered(name, index), one) for index, one in enumerate(value))
+        elif value is not None:
+            yield name, value
 
 
-class IntRange(Frozen):
-    """Whole numbers from `low` to `high`, both included, `step` apart."""
-
-    low: int
-    high: int
-    step: Annotated[int, Field(ge=1)] = 1
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low {self.low} lies above high {self.high}")
-        if self.log and (self.step != 1 or self.low < 1):
-            raise ValueError("a logarithmic range starts at 1 or above and has no step")
-        return self
-
-    def values(self) -> Sequence[Value]:
-        return range(self.low, self.high + 1, self.step)
-
-    def count(self) -> int:
-        return len(self.values())
+def _numbered(name: str, index: int) -> str:
+    return f"{name}_{index + 1}"
 
 
-class FloatRange(Frozen):
-    """Numbers from `low` to `high`, both included; without `step` there is no end of them."""
-
-    low: float
-    high: float
-    step: Annotated[float, Field(gt=0)] | None = None
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low {self.low} lies above high {self.high}")
-        if self.log and (self.step is not None or self.low <= 0):
-            raise ValueError("a logarithmic range starts above 0 and has no step")
-        if self.step is not None and (self.high - self.low) / self.step > _FINEST:
-            raise ValueError(f"a step of {self.step} from {self.low} to {self.high} is too fine")
-        return self
-
-    def values(self) -> Sequence[Value]:
-        step = self.step or 0.0
-        return [tidy(self.low + index * step) for index in range(self.count() or 0)]
-
-    def count(self) -> int | None:
-        if self.low == self.high:
-            return 1
-        return None if self.step is None else math.floor((self.high - self.low) / self.step + 1e-9) + 1
-
-
-class Choices(Frozen):
-    """One of a few values, in no order."""
-
-    choices: Annotated[tuple[Value, ...], Field(min_length=1)]
-
-    @field_validator("choices")
-    @classmethod
-    def _distinct(cls, choices: tuple[Value, ...]) -> tuple[Value, ...]:
-        if len(set(choices)) < len(choices):
-            raise ValueError(f"a choice stands twice in {list(choices)}")
-        return choices
-
-    def values(self) -> Sequence[Value]:
-        return self.choices
-
-    def count(self) -> int:
-        return len(self.choices)
-
-
-Dimension = IntRange | FloatRange | Choices
-
-
-def tidy(value: Value) -> Value:
-    """0.30000000000000004 as 0.3: what is stepped to is what a person would write."""
-    return float(f"{value:.12g}") if isinstance(value, float) else value
-
-
-def _dimension(given: Any) -> Any:
-    """Reads the short forms: a scalar is one choice, a list is choices, a mapping a range."""
-    if isinstance(given, str | int | float) and not isinstance(given, bool):
-        return {"choices": [given]}
+def _dimension(given: Any, name: str) -> Any:
+    """Read the short forms: a scalar is one choice, a list is choices, a mapping a range."""
+    kinds = _kinds(HyperParameters.model_fields[name].annotation)
+    if isinstance(given, str | int | float):
+        given = [given]
     if isinstance(given, Sequence):
+        if bool not in kinds and any(isinstance(value, bool) for value in given):
+            raise ValueError("takes no true or false")
         return {"choices": list(given)}
+    if isinstance(given, Mapping) and "choices" not in given:
+        return (IntRange if int in kinds else FloatRange).model_validate(given)
     return given
 
 
-def _whole(given: Any) -> Any:
-    return IntRange.model_validate(given) if _is_range(given) else given
+def _kinds(annotation: Any) -> set[Any]:
+    """Return the types that an annotation is made of."""
+    parts = get_args(annotation)
+    own = {annotation} if isinstance(annotation, type) and not parts else set()
+    return own.union(*(_kinds(part) for part in parts))
 
 
-def _is_range(given: Any) -> bool:
-    return isinstance(given, Mapping) and "choices" not in given
+# Values that are surely valid, beside which the others are tried one by one: bounds do not interact.
+_VALID: dict[str, Value] = {"pooling": "max", "pool_size": 2, "dropout": 0.0}
 
 
-class SearchSpace(Frozen):
-    """Where trials are drawn from; each dimension as in the module's description.
+class SearchSpace(Extensible):
+    """Where trials are drawn from: a dimension for each field of `HyperParameters`, by the same name.
 
     Attributes:
         filters: one dimension per convolution.
         learning_rate, batch_size: sampled only when given; else fixed by `training`.
     """
+
+    always_written = HyperParameters.always_written
 
     pooling: Choices = Choices(choices=("average", "max"))
     pool_size: Dimension
@@ -208,82 +134,76 @@ class SearchSpace(Frozen):
     learning_rate: Dimension | None = None
     batch_size: Dimension | None = None
 
-    @field_validator("pool_size", "batch_size", mode="before")
+    @field_validator("*", mode="before")
     @classmethod
-    def _read_whole(cls, given: Any) -> Any:
-        return _whole(_dimension(given))
-
-    @field_validator("pooling", "dropout", "learning_rate", mode="before")
-    @classmethod
-    def _read(cls, given: Any) -> Any:
-        if _is_range(given):
-            return FloatRange.model_validate(given)
-        return _dimension(given)
-
-    @field_validator("filters", mode="before")
-    @classmethod
-    def _read_filters(cls, given: Any) -> Any:
+    def _read(cls, given: Any, info: ValidationInfo) -> Any:
+        name = str(info.field_name)
+        if name != "filters":
+            return _dimension(given, name)
         if not isinstance(given, Sequence) or isinstance(given, str):
             raise ValueError("takes a list, one entry per convolution")
-        return [_whole(_dimension(entry)) for entry in given]
+        return [_dimension(entry, name) for entry in given]
 
     @model_validator(mode="after")
     def _every_value_is_valid(self) -> Self:
-        # One dimension at a time beside values that are surely valid: bounds do not interact.
-        dimensions = self.dimensions()
-        valid: dict[str, Value] = {"pooling": "max", "pool_size": 2, "dropout": 0.0}
-        valid |= {filter_name(index): 1 for index in range(len(self.filters))}
-        for name, dimension in dimensions.items():
-            for value in extremes(dimension):
-                try:
-                    self.hyperparameters(valid | {name: value})
-                except ValueError as error:
-                    raise ValueError(f"{name} = {value!r}: {_reason(error)}") from None
+        list(self.probes())
         return self
 
+    def probes(self) -> Iterator[HyperParameters]:
+        """Yield networks that have one dimension at an end of its range, or at one of its choices, each.
+
+        Raises:
+            ValueError: a value outside its bounds; the dimension is named.
+        """
+        valid = _VALID | {_numbered("filters", index): 1 for index in range(len(self.filters))}
+        for name, dimension in self.dimensions().items():
+            for value in extremes(dimension):
+                try:
+                    yield self.hyperparameters(valid | {name: value})
+                except ValueError as error:
+                    raise ValueError(f"{name} = {value!r}: {_reason(error)}") from None
+
+    @classmethod
+    def spanned(cls, networks: Sequence[HyperParameters]) -> Self:
+        """Return the smallest space that holds all of some networks, which have the same settings."""
+        written = {name for network in networks for name in network.model_dump()}
+        fields: dict[str, Any] = {}
+        for name in HyperParameters.model_fields.keys() & written:
+            values = [getattr(network, name) for network in networks]
+            columns = zip(*values, strict=True) if name == "filters" else [values]
+            choices = [list(dict.fromkeys(column)) for column in columns]
+            fields[name] = choices if name == "filters" else choices[0]
+        return cls.model_validate(fields)
+
     def dimensions(self) -> dict[str, Dimension]:
-        """Name to dimension, in the order in which they are sampled."""
-        dimensions: dict[str, Dimension] = {"pooling": self.pooling, "pool_size": self.pool_size}
-        dimensions |= {filter_name(index): entry for index, entry in enumerate(self.filters)}
-        dimensions["dropout"] = self.dropout
-        optional = {"learning_rate": self.learning_rate, "batch_size": self.batch_size}
-        return dimensions | {name: entry for name, entry in optional.items() if entry is not None}
+        """Return every dimension by its flat name, in the order in which they are sampled."""
+        return dict(_flat({name: getattr(self, name) for name in type(self).model_fields}))
 
     def hyperparameters(self, flat: Mapping[str, Value], **fixed: Value) -> HyperParameters:
-        """What was sampled, with the fixed values for what was not.
+        """Return what was sampled, with the fixed values for what was not.
 
         Raises:
             pydantic.ValidationError: a value outside its bounds.
         """
         values: dict[str, Any] = dict(fixed) | {key: tidy(value) for key, value in flat.items()}
-        filters = [values.pop(filter_name(index)) for index in range(len(self.filters))]
+        filters = [values.pop(_numbered("filters", index)) for index in range(len(self.filters))]
         return HyperParameters(filters=tuple(filters), **values)
 
     def project(self, hyperparameters: HyperParameters) -> dict[str, Value]:
-        """The flat values of the dimensions of this space; the inverse of `hyperparameters`."""
+        """Return the flat values of the dimensions of this space; the inverse of `hyperparameters`."""
         return {name: value for name, value in hyperparameters.flat().items() if name in self.dimensions()}
 
     def size(self) -> int | None:
-        """How many configurations there are; None when there is no end of them."""
-        size = 1
-        for dimension in self.dimensions().values():
-            count = dimension.count()
-            if count is None:
-                return None
-            size *= count
-        return size
+        """Return the number of configurations; None where it is infinite."""
+        counts = [dimension.count() for dimension in self.dimensions().values()]
+        return None if None in counts else math.prod(count for count in counts if count)
 
     def every(self) -> Iterator[dict[str, Value]]:
-        """Every configuration, the last dimension changing fastest; for finite spaces."""
+        """Yield every configuration of a finite space, the last dimension changing fastest."""
         names = list(self.dimensions())
         axes = [dimension.values() for dimension in self.dimensions().values()]
         for combination in itertools.product(*axes):
             yield dict(zip(names, combination, strict=True))
-
-
-def extremes(dimension: Dimension) -> tuple[Value, ...]:
-    """Values of a dimension that hold between them all the others: its choices, or a range's two ends."""
-    return dimension.choices if isinstance(dimension, Choices) else (dimension.low, dimension.high)
 
 
 def _reason(error: ValueError) -> str:

@@ -1,25 +1,42 @@
-"""A short training before a study starts: what its networks will take. Runs in a worker process."""
+"""A short training before a study starts, which shows what its networks take. Runs in a worker process."""
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from poolstudy.spec.records import EpochRecord, TrialSpec
-from poolstudy.study.cost import Timing
-from poolstudy.study.forecast import Measured
+from poolstudy.study.forecast import Timing
 
 if TYPE_CHECKING:
     from poolstudy.data.loading import SearchData
 
-_MEASURED_STEPS = 24  # of each of two epochs
+_STEPS = 24  # of each of two epochs
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What short training showed.
+
+    Attributes:
+        timings: seconds an epoch on all images.
+        start: seconds that a trial takes beside its epochs and its pictures.
+        worker: bytes that a worker process has to itself.
+        server: bytes of the server that workers are forked from.
+    """
+
+    timings: tuple[Timing, ...]
+    start: float
+    worker: int
+    server: int
 
 
 def measure_networks(specs: Sequence[TrialSpec], folder: Path, device: str, threads: int) -> Measured:
-    """Trains each network for two short epochs, which tells what a study will take; to be run in a process of its own.
+    """Train each network for two short epochs.
 
     Args:
-        folder: of the saved `SearchData`; a share of it is enough.
+        folder: of the saved `SearchData`; a share of it is used.
     """
     import psutil
 
@@ -30,7 +47,7 @@ def measure_networks(specs: Sequence[TrialSpec], folder: Path, device: str, thre
     data = SearchData.open(folder)
     timings, starts = [], []
     for spec in specs:
-        some = data.first(_MEASURED_STEPS * spec.hyperparameters.batch_size)
+        some = data.first(_STEPS * spec.hyperparameters.batch_size)
         first, second = _two_epochs(spec, some)
         timings.append(Timing(spec.hyperparameters, second * len(data.train_labels) / len(some.train_labels)))
         starts.append(max(0.0, first - second))
@@ -49,7 +66,7 @@ class _Enough(Exception):
 
 
 def _two_epochs(spec: TrialSpec, data: "SearchData") -> list[float]:
-    from poolstudy.training import train
+    from poolstudy.training.train import train
 
     seconds: list[float] = []
 
@@ -60,5 +77,5 @@ def _two_epochs(spec: TrialSpec, data: "SearchData") -> list[float]:
         return False
 
     with contextlib.suppress(_Enough):
-        train.train(spec, data, on_epoch)
+        train(spec, data, on_epoch)
     return seconds

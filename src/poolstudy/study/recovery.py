@@ -1,7 +1,4 @@
-"""The order of the two books: Optuna is told first, MLflow follows from the attempt's folder.
-
-`finish_attempt` is the one way in which an attempt ends; `recover` settles what a coordinator that died left open.
-"""
+"""End of attempts, in both databases: first in Optuna's, then, from the attempt's folder, in MLflow's."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def finish_attempt(search: "Search", folder: AttemptFolder, state: State, reason: str = "") -> tuple[State, str]:
-    """Ends an attempt: as its result says, or in `state` where its worker left none. Returns how, and why."""
+    """End an attempt with its result's state, or with `state` if it has none; return the state and the reason."""
     result = folder.result
     if result:
         state, reason = result.state, result.failure
@@ -26,30 +23,30 @@ def finish_attempt(search: "Search", folder: AttemptFolder, state: State, reason
 
 
 def recover(search: "Search", tracker: "Tracker", staging: Path) -> list[AttemptFolder]:
-    """Settles in Optuna's book what was left open; returns every attempt that MLflow is still to be told of.
+    """End in Optuna's database what a crash left open; return every attempt that MLflow does not have in full.
 
-    What was trained to the end counts; the rest is tried again. A folder of an attempt that Optuna does not know
-    is of another study's book, and goes; one that cannot be read is set aside.
+    An attempt that was trained to its end counts; the others are tried again. A folder whose attempt Optuna does not
+    know belongs to another study and is removed.
     """
     left = {_key(folder.attempt): folder for folder in folders(staging)}
     for attempt in search.unfinished():
-        folder = _folder_of(attempt, left, staging)  # none, if it died before it was made
+        folder = _folder_of(attempt, left, staging)  # a new one if the crash came before it was made
         run_id = folder.run_id or search.run_of(attempt) or tracker.find_trial(attempt.spec, attempt.retry)
         if run_id:
             search.opened_run(attempt, run_id)
         finish_attempt(search, folder, "interrupted")
-    settled = {_key(one.attempt): one for one in search.settled()}
+    ended = {_key(past.attempt): past for past in search.settled()}
     for key, folder in list(left.items()):
-        if key not in settled or folder.attempt != settled[key].attempt:
+        if key not in ended or folder.attempt != ended[key].attempt:
             remove_attempt(left.pop(key).path)
     open_runs = {run.run_id for run in tracker.runs("trial", running=True)}
-    for key, one in settled.items():
-        if key in left and left[key].run_id not in ("", one.run_id):  # opened, and noted in its folder only
-            search.opened_run(one.attempt, left[key].run_id)
-        if key not in left and one.run_id in open_runs:  # its folder was deleted
-            _folder_of(one.attempt, left, staging).note_run(one.run_id)
+    for key, past in ended.items():
+        if key in left and left[key].run_id not in ("", past.run_id):  # only its folder has the run's ID
+            search.opened_run(past.attempt, left[key].run_id)
+        if key not in left and past.run_id in open_runs:  # its folder was deleted
+            _folder_of(past.attempt, left, staging).note_run(past.run_id)
         if key in left and left[key].ended is None:
-            left[key].end(one.state, one.reason)
+            left[key].end(past.state, past.reason)
     return [left[key] for key in sorted(left)]
 
 
@@ -58,7 +55,7 @@ def _key(attempt: Attempt) -> tuple[int, int]:
 
 
 def _folder_of(attempt: Attempt, left: dict[tuple[int, int], AttemptFolder], staging: Path) -> AttemptFolder:
-    """The attempt's own folder among those left, or a new one among them."""
+    """Return the attempt's folder; if `left` has none, make one and add it."""
     folder = left.get(_key(attempt))
     if folder is None or folder.attempt != attempt:
         remove_attempt(staging / attempt.name)

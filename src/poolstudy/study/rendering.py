@@ -1,4 +1,4 @@
-"""Pictures of attempts that have ended, drawn by processes of their own while others train."""
+"""Rendering of attempts' figures in worker processes, while others train."""
 
 from collections import Counter, deque
 from pathlib import Path
@@ -9,18 +9,18 @@ from poolstudy.spec.config import FiguresSection
 from poolstudy.trial import tasks
 from poolstudy.trial.attempt_folder import AttemptFolder
 
-_TIMEOUT = 600.0  # seconds; a drawing takes one or two, unless something it calls hangs
-JOB = "draw"
-"""The job's name in the engine's keys."""
+_TIMEOUT = 600.0  # seconds; it takes one or two, unless a library hangs
+JOB = "render"
+"""Name of the job in the engine's keys."""
 
 
 class RenderQueue:
-    """Draws what there is to draw.
+    """Attempts whose figures wait or are being rendered.
 
     Args:
         data: folder of the saved `SearchData`.
-        at_once: how many are drawn at the same time.
-        retries: how often a drawing is tried again whose process died.
+        at_once: limit on the attempts that are rendered at the same time.
+        retries: how often a rendering is tried again after its process died.
     """
 
     def __init__(
@@ -30,14 +30,14 @@ class RenderQueue:
         self._at_once, self._retries = at_once, retries
         self._lost: Counter[int] = Counter()
         self._waiting: deque[AttemptFolder] = deque()
-        self._drawn: dict[int, AttemptFolder] = {}  # being drawn, by Optuna's number
+        self._rendering: dict[int, AttemptFolder] = {}  # by the number of the Optuna trial
 
     def pending(self) -> int:
-        """How many are not drawn yet."""
-        return len(self._waiting) + len(self._drawn)
+        """Return how many attempts are not rendered yet."""
+        return len(self._waiting) + len(self._rendering)
 
     def add(self, folder: AttemptFolder) -> bool:
-        """Takes an attempt that has ended, and answers True, if there is something to draw of it."""
+        """Add an attempt that has ended; return False if it has nothing to render."""
         end = folder.ended
         if end is None or folder.result is None or end.state not in self._settings.of:
             return False
@@ -46,12 +46,12 @@ class RenderQueue:
         return True
 
     def handle(self, event: Event) -> tuple[AttemptFolder, str] | None:
-        """What became of a drawing: whose it is, and why it could not be drawn, if so; None: it is tried again."""
+        """Return the attempt that was rendered, and why if it could not be; None if it is tried again."""
         number = event.key[1]
-        folder = self._drawn.pop(number)
-        self._lost[number] += isinstance(event, Lost)
-        again = isinstance(event, Lost) and self._lost[number] <= self._retries
+        folder = self._rendering.pop(number)
+        again = isinstance(event, Lost) and self._lost[number] < self._retries
         if again:
+            self._lost[number] += 1
             self._waiting.append(folder)
         self._start()
         if again:
@@ -59,9 +59,9 @@ class RenderQueue:
         return folder, f"not drawn: {event.reason}" if isinstance(event, Failed | Lost) else ""
 
     def _start(self) -> None:
-        while self._waiting and len(self._drawn) < self._at_once:
+        while self._waiting and len(self._rendering) < self._at_once:
             folder = self._waiting.popleft()
             attempt = folder.attempt
-            self._drawn[attempt.number] = folder
+            self._rendering[attempt.number] = folder
             task = tasks.DrawTask(attempt.spec, self._data, folder.path, self._settings.settings)
             self._engine.start((JOB, attempt.number), task, _TIMEOUT)

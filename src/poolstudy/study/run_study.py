@@ -1,4 +1,4 @@
-"""Running a study: what it needs is put together, then the coordinator trains."""
+"""The command run: prepares a study, lets the coordinator train, and keeps the study's own run."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 
@@ -18,10 +18,11 @@ from poolstudy.errors import ProgramMissing, StoreError, StudyStopped, cause
 from poolstudy.execution.devices import Found, cores, find_gpus
 from poolstudy.execution.local import LocalEngine
 from poolstudy.execution.placement import Placement, plan, trials_per_process
+from poolstudy.spec.candidates import candidate_layers
 from poolstudy.spec.config import StudyConfig
 from poolstudy.spec.records import CountedTrial, State
 from poolstudy.study.coordinator import Coordinator, StudyContext
-from poolstudy.study.forecast import Measured
+from poolstudy.study.measurement import Measured
 from poolstudy.study.startup_estimate import FreeResources, StartupEstimate, estimate_startup, measure
 from poolstudy.system import gc_tuning, logs
 from poolstudy.system.locks import study_lock
@@ -30,44 +31,34 @@ from poolstudy.terminal.display import Display
 from poolstudy.terminal.progress import DownloadProgress
 from poolstudy.trial import provenance, tasks
 
-if TYPE_CHECKING:  # they take seconds to import: run_study does it while the server of workers starts
+if TYPE_CHECKING:  # imported late, while the server of workers starts: they take seconds
     from poolstudy.search import Search
     from poolstudy.tracking import Tracker
 
-
-_SHOWN = 5  # of the best, at the end
+_SHOWN = 5  # best trials
 
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """How a study stands when `run_study` returns.
+    """State of a study when `run_study` returns."""
 
-    Attributes:
-        done: how many trials count.
-        best: the first of them, the best one first.
-        best_run: of the best complete trial, as `show best` finds it; empty where there is none.
-        exhausted: the space held no configuration that had not been tried.
-        interrupted: the signal that stopped it, or None.
-        dashboard: its address, once `poolstudy ui` runs.
-    """
-
-    done: int
-    best: list[CountedTrial]
-    best_run: str
-    exhausted: bool
-    interrupted: int | None
-    dashboard: str
+    done: int  # trials that count
+    best: list[CountedTrial]  # the first of them, best first
+    best_run: str  # run ID of the best complete trial, as `show best` finds it; empty if there is none
+    exhausted: bool  # the space holds no configuration that was not tried
+    interrupted: int | None  # the signal that stopped it
+    dashboard: str  # address, valid once `poolstudy ui` runs
 
 
 def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool = False) -> StudyOutcome:
-    """Runs a study until its trials are done, or goes on with one that was stopped.
+    """Run a study until its trials are done, or continue one that was stopped.
 
     Args:
-        root: the project's folder; its mlruns/ holds all that is written.
-        quiet: say failures only.
+        root: the project's folder; everything is written to its mlruns/.
+        quiet: print failures and warnings only.
 
     Raises:
-        PoolstudyError: something is missing, or too many trials fail; what was done is kept.
+        PoolstudyError: something is missing, or too many trials fail; finished trials are kept.
     """
     if shutil.which("dot") is None:
         raise ProgramMissing("no program `dot`", "Graphviz, which draws the diagrams", "install graphviz (make setup)")
@@ -83,37 +74,27 @@ def run_study(config: StudyConfig, root: Path, console: Console, *, quiet: bool 
             data = load_search_data(config.data, root, progress)
         with _store_errors():
             logs.redirect_logging(log)
-            ready = _prepared(config, root, data, engine)
+            resources, tracker, search, estimate = _prepare(config, root, data, engine)
             gc_tuning.loaded()
-            forecast, shown_log = ready.estimate.forecast(), os.path.relpath(log)
+            forecast, epochs, metric = estimate.forecast(), config.training.epochs, study.objective.metric
             display = Display(
-                console,
-                study.trials,
-                config.training.epochs,
-                study.objective.metric,
-                shown_log,
-                quiet=quiet,
-                seconds_left=forecast.left,
+                console, study.trials, epochs, metric, os.path.relpath(log), quiet=quiet, seconds_left=forecast.left
             )
-            context = StudyContext(
-                staging=mlruns / "staging" / study.name,
-                data=ready.resources.saved,
-                placements=ready.resources.placements,
-                about=provenance.provenance(config.data),
-                patch=provenance.patch(),
-            )
+            about, patch = provenance.provenance(config.data), provenance.patch()
+            staging = mlruns / "staging" / study.name
+            context = StudyContext(staging, resources.saved, resources.placements, about, patch)
             interrupt.begin()
             coordinator = Coordinator(
-                config, context, engine, ready.tracker, ready.search, display, (forecast, display), interrupt, cores()
+                config, context, engine, tracker, search, display, (forecast, display), interrupt, cores()
             )
-            _say_devices(display, ready.resources.found, ready.resources.sharing)
-            _say_estimate(display, ready.estimate, FreeResources.of(mlruns))
-            return _tracked(config, coordinator, ready.tracker, ready.search, interrupt)
+            _say_devices(display, resources)
+            _say_estimate(display, estimate, FreeResources.of(mlruns))
+            return _train(config, coordinator, tracker, search, interrupt)
 
 
 @contextlib.contextmanager
 def _store_errors() -> Iterator[None]:
-    """What a store or a folder raises in the block becomes a StoreError."""
+    """Turn errors of stores and folders in the block into a StoreError."""
     from poolstudy import search, tracking
 
     try:
@@ -122,85 +103,70 @@ def _store_errors() -> Iterator[None]:
         raise StoreError(
             f"a store or folder of the study failed ({cause(error)})",
             "stores that can be written",
-            "mend it; the same command then goes on",
+            "fix it; the same command then goes on",
         ) from None
 
 
-@dataclass(frozen=True)
-class _Resources:
-    """What a study trains on: `sharing` says how many trials share a GPU, `saved` is the folder of its data.
-
-    Attributes:
-        measured: by a short training, where the study is new.
-    """
-
+class _Resources(NamedTuple):
     found: Found
     placements: list[Placement]
-    sharing: str
-    saved: Path
-    measured: Measured | None
+    sharing: str  # line on how many workers share a GPU
+    saved: Path  # folder of the data
+    measured: Measured | None  # by a short training; None if the study is not new
 
 
 def _probe(config: StudyConfig, mlruns: Path, data: SearchData, engine: LocalEngine) -> _Resources:
-    """Finds the devices, and measures on one of them, which takes seconds."""
+    """Find the devices and measure on one of them, which takes seconds."""
     from poolstudy.search import known
 
     found = find_gpus(engine, required=config.execution.require_gpu)
     placements, sharing = plan(config, data.identity, found.gpus, cores(), mlruns / "cache")
     saved = data.save(mlruns / "cache" / data.identity.digest[:16])
-    goes_on = known(mlruns / "optuna.db", config.study.name)
-    measured = None if goes_on else measure(config, data.identity, saved, engine, placements[0].device.name)
+    exists = known(mlruns / "optuna.db", config.study.name)
+    measured = None if exists else measure(config, data.identity, saved, engine, placements[0].device.name)
     return _Resources(found, placements, sharing, saved, measured)
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """What a study begins with."""
-
-    resources: _Resources
-    tracker: "Tracker"
-    search: "Search"
-    estimate: StartupEstimate
-
-
-def _prepared(config: StudyConfig, root: Path, data: SearchData, engine: LocalEngine) -> _Prepared:
-    """Looks at the machine, opens the stores and looks ahead."""
+def _prepare(
+    config: StudyConfig, root: Path, data: SearchData, engine: LocalEngine
+) -> "tuple[_Resources, Tracker, Search, StartupEstimate]":
+    """Probe the machine, open the stores and estimate the study's needs."""
     from poolstudy.search import Search
     from poolstudy.tracking import Tracker
 
     mlruns = root / "mlruns"
-    looking = _in_background(lambda: _probe(config, mlruns, data, engine))
+    probe = _in_background(lambda: _probe(config, mlruns, data, engine))
     if config.execution.require_gpu:
-        looking.result()  # without one nothing is begun
+        probe.result()  # without a GPU, fail before a store is opened
     tracker = Tracker(config.tracking.uri, config.tracking.artifacts, config.study.name, root)  # takes seconds too
-    resources = looking.result()
-    # Optuna's after MLflow's: a study whose store cannot be opened leaves nothing.
+    resources = probe.result()
+    # Optuna's database after MLflow's: a study whose store cannot be opened leaves nothing.
     search = Search(mlruns / "optuna.db", config, data.identity)
     tracker.study_uid = search.study_uid
     estimate = estimate_startup(
         config, data.identity, len(resources.placements), list(search.ended()), tracker, resources.measured
     )
-    return _Prepared(resources, tracker, search, estimate)
+    return resources, tracker, search, estimate
 
 
-def _in_background(look: Callable[[], _Resources]) -> "Future[_Resources]":
-    """What is done in a thread that nobody waits for who is interrupted, as an executor's would be at the end."""
-    found: Future[_Resources] = Future()
+def _in_background(function: Callable[[], _Resources]) -> "Future[_Resources]":
+    """Call a function in a daemon thread; unlike an executor's, an interrupted program does not wait for it."""
+    future: Future[_Resources] = Future()
 
     def work() -> None:
         try:
-            found.set_result(look())
-        except BaseException as error:  # told to whoever asks for the result
-            found.set_exception(error)
+            future.set_result(function())
+        except BaseException as error:  # raised by `result`
+            future.set_exception(error)
 
-    threading.Thread(target=work, name="grounds", daemon=True).start()
-    return found
+    threading.Thread(target=work, name="probe", daemon=True).start()
+    return future
 
 
-def _tracked(
+def _train(
     config: StudyConfig, coordinator: Coordinator, tracker: "Tracker", search: "Search", interrupt: Interrupt
 ) -> StudyOutcome:
-    """Trains, and keeps the study's own run."""
+    """Let the coordinator train; open and close the study's own run."""
     run_id = tracker.open_study(_study_params(config), config.recorded())
     link = _share_dashboard(config, tracker)
     state: State = "interrupted"
@@ -225,7 +191,7 @@ def _tracked(
 
 
 def _best_run(ended: Iterable[CountedTrial]) -> str:
-    return next((one.run_id for one in ended if one.state == "complete" and one.run_id), "")
+    return next((trial.run_id for trial in ended if trial.state == "complete" and trial.run_id), "")
 
 
 def _study_metrics(config: StudyConfig, search: "Search") -> dict[str, float]:
@@ -241,9 +207,10 @@ def _share_dashboard(config: StudyConfig, tracker: "Tracker") -> str:
 
     objective = config.study.objective
     params = list(config.space.dimensions())
-    convolutions = [f"conv_{number}" for number in range(1, len(config.space.filters) + 1)]
-    images = ["curves/learning", "kernels/conv_1", *(f"weights/{layer}" for layer in convolutions)]
-    images += [f"feature_maps/{kind}_{number}" for number, _ in enumerate(convolutions, 1) for kind in ("conv", "pool")]
+    network = candidate_layers(config)[0]
+    convolutions = [layer.name for layer in network if layer.kind == "convolution"]
+    images = ["curves/learning", f"kernels/{convolutions[0]}", *(f"weights/{name}" for name in convolutions)]
+    images += [f"feature_maps/{layer.maps}" for layer in network if layer.maps]
     images += ["confusion/validation", "confusion/most_wrong", "model/diagram"]
     maximize, trials = objective.direction == "maximize", config.study.trials
     view = dashboard.view(objective.metric, maximize, params, images, trials)
@@ -253,12 +220,12 @@ def _share_dashboard(config: StudyConfig, tracker: "Tracker") -> str:
     return dashboard_link(server, tracker.experiment_id, dashboard.VIEW_KEY)
 
 
-def _say_devices(display: Display, found: Found, sharing: str) -> None:
-    for gpu in found.gpus:
+def _say_devices(display: Display, resources: _Resources) -> None:
+    for gpu in resources.found.gpus:
         display.say(f"Found GPU at: /device:{gpu.name} ({gpu.description})")
-    for line in found.lines:
+    for line in resources.found.lines:
         display.say(line)
-    display.say(sharing or "No GPU that TensorFlow can use: training on the CPU.")
+    display.say(resources.sharing or "No GPU that TensorFlow can use: training on the CPU.")
 
 
 def _say_estimate(display: Display, estimate: StartupEstimate, free: FreeResources) -> None:

@@ -1,7 +1,7 @@
-"""From attempts' folders to their runs: one thread brings to MLflow what lies on disk, while others train.
+"""Uploads of attempts' folders to MLflow, by one thread, while others train.
 
-Everything it does may be done twice, so it keeps no account of its own: when the tracking server is away, or this
-process dies, what lies on disk is simply brought again.
+Uploads are idempotent: after any crash, or while the tracking server is away, whatever is still on disk is uploaded
+again.
 """
 
 import queue
@@ -23,7 +23,7 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0  # seconds between two tries while t
 
 @dataclass(frozen=True)
 class Away:
-    """The tracking server does not answer: since when (a time as `time.time`, one as `time.monotonic`), and how."""
+    """Absence of the tracking server: its start by `time.time` and by `time.monotonic`, and the reason."""
 
     since: float
     began: float
@@ -32,49 +32,51 @@ class Away:
 
 @dataclass
 class _Entry:
-    """An attempt on its way, and how far its run is."""
+    """Attempt, and how much of it is uploaded."""
 
     folder: AttemptFolder
     run_id: str
-    unanswered: bool = False  # MLflow may have made a run whose ID did not reach us
-    creations: int = 0  # that were asked for
+    unanswered: bool = False  # MLflow may have created a run, but its ID never arrived
+    creations: int = 0  # requests for a run
     written: int = 0  # epochs on disk
-    logged: int = 0
-    finish: bool = False  # it has ended, and is drawn if it was to be
+    logged: int = 0  # epochs in MLflow
+    finish: bool = False  # it has ended, and its rendering too
     pictures: str = ""
     done: bool = False
     opened: threading.Event = field(default_factory=threading.Event)
 
     @property
     def work(self) -> int:
-        """How many things MLflow is still to be told."""
+        """Number of uploads left."""
         return (not self.run_id) + max(0, self.written - self.logged) + self.finish
 
 
 class Uploader:
-    """Brings attempts to MLflow, each in order: its run, its epochs, its files and its end. Then its folder goes.
+    """Thread that uploads attempts, each in order: run, epochs, files, end; it then removes the folder.
 
-    The methods are for the coordinator's thread; none but `wait_opened`, `settle` and `close` waits for MLflow.
+    Only the coordinator's thread calls the methods; of them, `wait_opened`, `flush` and `close` wait for MLflow.
+
+    Attributes:
+        away: absence of the tracking server; None if it answers.
     """
 
     def __init__(self, tracker: "Tracker") -> None:
         self.away: Away | None = None
-        """Whether the tracking server is."""
         self._tracker = tracker
-        self._entries: dict[str, _Entry] = {}  # by the attempt's name, the one served last at the end
+        self._entries: dict[str, _Entry] = {}  # by the attempt's name; the last served is at the end
         self._changed = threading.Condition()
         self._opened: queue.SimpleQueue[tuple[Attempt, str]] = queue.SimpleQueue()
         self._failure: Exception | None = None
         self._closed = False
         self._last: Callable[[], None] | None = None
-        # As a daemon, so that a server that never answers cannot keep the program from ending.
+        # A daemon: a server that never answers must not keep the program from ending.
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
 
-    # Said by the coordinator
+    # Called by the coordinator
 
     def add(self, folder: AttemptFolder) -> None:
-        """Takes an attempt over, whatever its folder holds: one that begins, or one that was left behind."""
+        """Add an attempt that starts, or one that a crash left."""
         entry = _Entry(folder, folder.run_id, written=len(folder.epochs()))
         entry.unanswered = not entry.run_id and folder.ended is not None
         if entry.run_id:
@@ -84,24 +86,22 @@ class Uploader:
             self._changed.notify_all()
 
     def epoch(self, folder: AttemptFolder) -> None:
-        """An epoch was added to the folder."""
+        """Upload an epoch that was added to the folder."""
         with self._changed:
             self._entries[folder.attempt.name].written += 1
             self._changed.notify_all()
 
     def finish(self, folder: AttemptFolder, pictures: str = "") -> None:
-        """The attempt has ended and nothing more comes; `pictures`: why it has none, if it should."""
+        """Upload the end of an attempt; `pictures` is the reason if they should exist and do not."""
         with self._changed:
             entry = self._entries[folder.attempt.name]
             entry.pictures, entry.finish = pictures, True
             self._changed.notify_all()
 
-    # Asked by the coordinator
-
     def wait_opened(self, folder: AttemptFolder, seconds: float) -> bool:
-        """Waits until the attempt's run is open; answers whether it is, or is not worth waiting for.
+        """Wait for the attempt's run; return whether it is open or not worth waiting for.
 
-        It is not where the server is away, or slow with the run before.
+        It is not if the server is away, or slow with another run.
         """
         with self._changed:
             entry = self._entries.get(folder.attempt.name)
@@ -109,20 +109,20 @@ class Uploader:
         return entry is None or slow or self.away is not None or entry.opened.wait(seconds)
 
     def drain_opened(self) -> Iterator[tuple[Attempt, str]]:
-        """The runs that have been opened since the last call."""
+        """Yield the attempts whose run was opened since the last call, with its ID."""
         while not self._opened.empty():
             yield self._opened.get()
 
     def pending(self) -> int:
-        """How many things MLflow is still to be told."""
+        """Return the number of uploads left."""
         with self._changed:
             return sum(entry.work for entry in self._entries.values())
 
     def flush(self, seconds: float) -> bool:
-        """Waits until nothing waits; answers whether that is so. Not for a server that is away.
+        """Wait until all is uploaded, unless the server is away; return whether it is.
 
         Raises:
-            StoreError: as for `check`.
+            StoreError: as `check`.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._failure or self.away or not self._has_work(), seconds)
@@ -130,24 +130,24 @@ class Uploader:
         return not self.pending()
 
     def check(self) -> None:
-        """Looks whether MLflow's store has said no for good.
+        """Refuse to go on after a lasting failure.
 
         Raises:
-            StoreError: it has.
+            StoreError: an upload failed, and would fail again.
         """
         if self._failure:
             found = f"MLflow's store {self._tracker.uri} failed ({cause(self._failure)})"
-            raise StoreError(found, "one that can be written", "mend it; the same command then goes on") from None
+            raise StoreError(found, "one that can be written", "fix it; the same command then goes on") from None
 
     def close(self, last: Callable[[], None] | None = None, seconds: float = 0) -> None:
-        """Ends; what waits stays where it is, for the next start.
+        """End the thread; the next start uploads what is left.
 
         Args:
-            last: what to tell MLflow still, if it answers.
-            seconds: how long to wait for that.
+            last: a last upload, skipped if the server is away.
+            seconds: how long to wait for it.
 
         Raises:
-            StoreError: the store has said no to that for good.
+            StoreError: the last upload failed, and would fail again.
         """
         failed_before = self._failure is not None
         with self._changed:
@@ -165,11 +165,16 @@ class Uploader:
             if self._last and not self.away:
                 self._last()
         except Exception as error:
-            if not self._tracker.is_away(error):
-                self._fail(error)
+            if self._tracker.is_away(error):
+                return
+            with self._changed:
+                self._failure = error
+                for entry in self._entries.values():
+                    entry.opened.set()  # end every wait for it
+                self._changed.notify_all()
 
     def _upload_all(self) -> None:
-        """Until it is closed. Raises what the store says for good."""
+        """Upload until closed; raise lasting failures."""
         pause, missed = _SHORTEST_PAUSE, None
         while entry := self._next():
             try:
@@ -179,20 +184,24 @@ class Uploader:
                     continue
                 if not self._tracker.is_away(error):
                     raise
-                if missed:  # once is no absence: a server may drop a connection that was idle
+                if missed:  # once is no absence: a server may drop an idle connection
                     self.away = missed
                 missed = missed or Away(time.time(), time.monotonic(), cause(error))
                 self._pause(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 pause, missed, self.away = _SHORTEST_PAUSE, None, None
-                self._put_back(entry)
+                with self._changed:
+                    del self._entries[entry.folder.attempt.name]
+                    if not entry.done:
+                        self._entries[entry.folder.attempt.name] = entry  # behind the others
+                    self._changed.notify_all()
 
     def _has_work(self) -> bool:
         return any(entry.work for entry in self._entries.values())
 
     def _next(self) -> _Entry | None:
-        """What to do next: runs to be opened first, for somebody waits for them; None at the end."""
+        """Return the next entry with work, None once closed; runs to open come first, for the coordinator waits."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._has_work())
             if self._closed:
@@ -201,13 +210,12 @@ class Uploader:
             return next((entry for entry in entries if not entry.run_id), entries[0])
 
     def _upload_entry(self, entry: _Entry) -> None:
-        """Brings to MLflow what it has not got of an attempt."""
         finish = entry.finish  # read first: all epochs are on disk then
         if not entry.run_id:
             self._open(entry)
         if entry.logged < entry.written:
             epochs = entry.folder.epochs()[entry.logged :]
-            self._tracker.log_epochs(entry.run_id, [(one.ended_at, one.record, one.system) for one in epochs])
+            self._tracker.log_epochs(entry.run_id, [(epoch.ended_at, epoch.record, epoch.system) for epoch in epochs])
             entry.logged += len(epochs)
         if finish:
             self._close_run(entry)
@@ -227,11 +235,11 @@ class Uploader:
 
     def _close_run(self, entry: _Entry) -> None:
         folder, attempt, end = entry.folder, entry.folder.attempt, entry.folder.ended
-        assert end is not None, "nothing is ready that has not ended"
-        if entry.creations > 1:  # a slow server may have made one after we had stopped to wait for it
+        assert end is not None, "finish() is for attempts that have ended"
+        if entry.creations > 1:  # a slow server may have created a run after our timeout
             self._tracker.delete_doubles(entry.run_id, attempt.spec, attempt.retry)
-        self._tracker.describe(entry.run_id, attempt.spec, folder.patch)  # again: somebody may have deleted its files
-        # A process that died may have left files half written; the environment was whole before it trained.
+        self._tracker.describe(entry.run_id, attempt.spec, folder.patch)  # again: its files may have been deleted
+        # A crash may have left half-written files; environment.json was complete before training began.
         whole = "*" if folder.result else "environment.json"
         self._tracker.log_files(entry.run_id, folder.path / "files", whole)
         self._tracker.log_images(entry.run_id, folder.path / "images", end.ended_at)
@@ -246,16 +254,8 @@ class Uploader:
         folder.remove()
         entry.done = True
 
-    def _put_back(self, entry: _Entry) -> None:
-        name = entry.folder.attempt.name
-        with self._changed:
-            del self._entries[name]
-            if not entry.done:
-                self._entries[name] = entry  # behind the others
-            self._changed.notify_all()
-
     def _was_deleted(self, entry: _Entry, error: Exception) -> bool:
-        """Whether a user deleted the run meanwhile: then the attempt gets another."""
+        """Return whether a user deleted the run meanwhile; the attempt then gets another."""
         try:
             if not entry.run_id or self._tracker.is_away(error) or self._tracker.get(entry.run_id):
                 return False
@@ -268,10 +268,3 @@ class Uploader:
         with self._changed:
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._closed, seconds)
-
-    def _fail(self, error: Exception) -> None:
-        with self._changed:
-            self._failure = error
-            for entry in self._entries.values():
-                entry.opened.set()  # nobody is to wait for it
-            self._changed.notify_all()

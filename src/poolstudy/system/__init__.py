@@ -1,1 +1,1 @@
-"""Files, locks, logs, signals and formats: what knows nothing of studies."""
+"""Files, locks, logs, signals and formats; nothing here depends on studies."""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are either complete or absent."""
 
 import contextlib
 import glob
@@ -18,20 +18,20 @@ _PART = re.compile(r"\..+-(\d+)(\.[\w-]+)?(-journal|-wal|-shm)?")
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to beside `path`, renamed onto it when the block ends well.
+    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds.
 
-    A process that dies in the block leaves `path` as it was; so does a block that removes what it wrote. What the dead
-    one was writing goes when the file is next written.
+    If the block fails or removes the temporary file, `path` stays as it was. What a crash leaves is deleted by the next
+    call for `path`.
 
     Raises:
         OSError: the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in _of_the_dead(path.parent.glob(f".{glob.escape(path.stem)}-*")):
+    for left in _of_dead_processes(path.parent.glob(f".{glob.escape(path.stem)}-*")):
         left.unlink(missing_ok=True)
     part = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
-        part.write_bytes(b"")  # now is the time to find out that it cannot be written
+        part.write_bytes(b"")  # fail before the block if the folder cannot be written
         yield part
         if part.exists():
             part.replace(path)
@@ -40,17 +40,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def writing_to(place: Path) -> Iterator[None]:
-    """While the block lasts, that a file cannot be written becomes a StoreError about `place`."""
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn an OSError in the block into a StoreError about `path`."""
     try:
         yield
     except OSError as error:
         expected, remedy = "a folder that can be written", "mend its permissions"
-        raise StoreError(f"{place}: {error.strerror}", expected, remedy) from None
+        raise StoreError(f"{path}: {error.strerror}", expected, remedy) from None
 
 
 def appended(path: Path) -> BinaryIO:
-    """A file to be added to; its folders are made.
+    """Open a file for appending; create its folders.
 
     Raises:
         StoreError: it cannot be written.
@@ -61,16 +61,16 @@ def appended(path: Path) -> BinaryIO:
 
 
 def read_only(database: Path) -> sqlite3.Connection:
-    """An SQLite file that exists, to be read only; waits ten seconds for who holds it."""
+    """Open an existing SQLite file read-only; wait up to ten seconds for other processes' locks."""
     return sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
 
 
 def left_parts(folder: Path) -> list[Path]:
-    """What processes that died in a block of `replacing` were writing, anywhere below a folder."""
-    return [path for path in _of_the_dead(sorted(folder.rglob(".*-*"))) if path.is_file()]
+    """Return temporary files of `replacing` that dead processes left anywhere below a folder."""
+    return [path for path in _of_dead_processes(sorted(folder.rglob(".*-*"))) if path.is_file()]
 
 
-def _of_the_dead(paths: Iterable[Path]) -> Iterator[Path]:
+def _of_dead_processes(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
         match = _PART.fullmatch(path.name)
         if match and not psutil.pid_exists(int(match[1])):

@@ -1,22 +1,21 @@
-"""When Python looks for cyclic garbage: seldom while libraries are loaded, and never among what they made that stays.
+"""Garbage collection around imports: seldom during them, and never of the objects that they leave.
 
-MLflow and Optuna make a million objects that stay. To look through them again and again while they are loaded takes
-half a second, and to do so once more at the end another one. And as long as they are counted with the others, Python
-waits until a quarter as many have been added (the documentation of `gc`): the garbage of thousands of trials piles up.
+MLflow and Optuna create a million lasting objects. Scanning them costs half a second during the imports and another
+one at exit; while they count, a full collection waits for a quarter as many new objects (documentation of `gc`).
 """
 
 import gc
 
-_USUAL = gc.get_threshold()
+_DEFAULT = gc.get_threshold()
 _SELDOM = 50_000  # new objects
 
 
 def loading() -> None:
-    """A million objects will be made that stay."""
+    """Collect seldom, while libraries are imported."""
     gc.set_threshold(_SELDOM)
 
 
 def loaded() -> None:
-    """All that is there now stays."""
+    """Exclude all present objects from collection and restore the default threshold."""
     gc.freeze()
-    gc.set_threshold(*_USUAL)
+    gc.set_threshold(*_DEFAULT)

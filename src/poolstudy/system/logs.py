@@ -1,4 +1,4 @@
-"""What libraries say of their own accord: kept in a file, for when something fails."""
+"""Libraries' own output, kept in a file in case something fails."""
 
 import contextlib
 import logging
@@ -9,13 +9,13 @@ from pathlib import Path
 
 from poolstudy.system.files import appended
 
-_TALKERS = ("mlflow", "optuna", "alembic", "sqlalchemy", "tensorflow", "absl")
+_LOGGERS = ("mlflow", "optuna", "alembic", "sqlalchemy", "tensorflow", "absl")
 
 
 def redirect_logging(log: Path) -> None:
-    """Libraries' warnings go to the end of `log`, none to the terminal.
+    """Append libraries' warnings to `log` instead of the terminal.
 
-    To be called when the libraries are imported: some of them put their own way of talking in place then.
+    Call it after the imports: some libraries install their own handlers then.
     """
     handler = logging.FileHandler(log, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s: %(message)s"))
@@ -23,8 +23,8 @@ def redirect_logging(log: Path) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
-    logging.raiseExceptions = False  # a log that cannot be written is not to be told on the terminal
-    for name in _TALKERS:
+    logging.raiseExceptions = False  # no traceback on the terminal when the log cannot be written
+    for name in _LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
@@ -33,7 +33,7 @@ def redirect_logging(log: Path) -> None:
 
 @contextlib.contextmanager
 def redirect_output(log: Path) -> Iterator[None]:
-    """What is started in here, or is no Python, prints to the end of `log`: descriptors 1 and 2 are inherited.
+    """Append the output of native code and of child processes to `log`: redirect descriptors 1 and 2 in the block.
 
     Raises:
         StoreError: the log cannot be written.

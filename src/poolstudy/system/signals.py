@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a first one is noted, for an end in good order; a second one ends the process at once."""
+"""Ctrl-C and SIGTERM: the first lets the program end in good order, a second ends the process at once."""
 
 import os
 import signal
@@ -7,9 +7,9 @@ from typing import Any, Self
 
 
 class Interrupt:
-    """Use as a context; `signal` is the number of the signal that came, or None.
+    """Context manager; `signal` is the number of the signal that came, or None.
 
-    Until `begin` Ctrl-C raises KeyboardInterrupt, as it does anyway.
+    Before `begin`, Ctrl-C raises KeyboardInterrupt as usual.
     """
 
     def __init__(self) -> None:
@@ -21,15 +21,15 @@ class Interrupt:
         return self
 
     def begin(self) -> None:
-        """From here on a first signal is noted only.
+        """Record the first signal in `signal` from here on, without raising.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C came before, and what was being imported swallowed it, as some libraries do.
+            KeyboardInterrupt: Ctrl-C came before, and a library that was being imported suppressed it.
         """
         if self.signal is not None:
             raise KeyboardInterrupt
-        self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._note)
-        signal.signal(signal.SIGINT, self._note)
+        self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._record)
+        signal.signal(signal.SIGINT, self._record)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for number, handler in self._before.items():
@@ -39,7 +39,7 @@ class Interrupt:
         self.signal = number
         raise KeyboardInterrupt
 
-    def _note(self, number: int, _: FrameType | None) -> None:
+    def _record(self, number: int, _: FrameType | None) -> None:
         if self.signal is not None:
             os._exit(128 + number)
         self.signal = number

@@ -1,4 +1,4 @@
-"""Where commands print: a terminal or a pipe of whatever width and encoding, never a traceback for its sake."""
+"""Consoles of any width and encoding: output never fails for a character that cannot be encoded."""
 
 import io
 import sys
@@ -7,14 +7,14 @@ from rich.console import Console
 
 
 def stdout_console() -> Console:
-    """The standard output; what its encoding lacks becomes a question mark."""
+    """Return a console on standard output; characters that its encoding is missing become question marks."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     return Console(highlight=False, markup=False, emoji=False)
 
 
 def encodable(console: Console, text: str, plain: str) -> str:
-    """The text, or the plain one (ASCII) where the console's encoding cannot write the text."""
+    """Return the text, or `plain` (ASCII) if the console's encoding cannot write the text."""
     try:
         text.encode(console.encoding)
     except (UnicodeEncodeError, LookupError):

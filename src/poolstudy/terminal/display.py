@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a live table on a terminal, plain lines elsewhere, little if quiet."""
+"""Display of a running study: a live table on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,9 +18,9 @@ from poolstudy.spec.space import HyperParameters, Pooling
 from poolstudy.system.formats import clock
 
 TERMINAL_COLOURS: dict[Pooling, str] = {"average": "bright_blue", "max": "dark_orange"}
-"""As in the pictures, as near as terminals have them."""
-_NARROW = 64  # columns; below it a table leaves out what matters least
-_SHOWN = 3  # of the best so far
+"""Terminal colours nearest to those of the figures."""
+_NARROW = 64  # columns; a narrower table leaves some out
+_SHOWN = 3  # best trials
 
 
 @dataclass
@@ -28,21 +28,20 @@ class _Row:
     name: str
     hyperparameters: HyperParameters
     last: EpochRecord | None = None
-    best: EpochRecord | None = None  # of least validation loss
+    best: EpochRecord | None = None  # with the least validation loss
     began: float = field(default_factory=time.monotonic)
 
 
 class Display:
-    """Told what happens, says it. Use as a context.
+    """Display of a study's progress; use as a context.
 
     Args:
-        console: where to say it; live if it is a terminal.
-        trials: how many are to be done.
-        epochs: at most, of one trial.
-        metric: what the study ranks by.
-        log: named when something fails.
-        quiet: says failures only.
-        seconds_left: how much longer the study takes; None where nobody knows.
+        trials: the number of trials to do.
+        epochs: of one trial at most.
+        metric: the objective's name.
+        log: path shown with a failure.
+        quiet: print failures and warnings only.
+        seconds_left: returns the time left; None if unknown.
     """
 
     def __init__(
@@ -60,9 +59,9 @@ class Display:
         self._log, self._quiet, self._seconds_left = log, quiet, seconds_left
         self._rows: dict[int, _Row] = {}
         self._done, self._best = 0, list[CountedTrial]()
-        self._drawing = self._waiting = 0
+        self._rendering = self._pending = 0
         self._away: tuple[float, str] | None = None
-        self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=2, transient=True)
+        self._live = Live(console=console, get_renderable=self._table, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._quiet:
@@ -73,16 +72,16 @@ class Display:
         self._live.stop()
 
     def warn(self, line: str) -> None:
-        """One line that stays, also where it is quiet."""
-        self._print(line)
+        """Print a line that stays, even if quiet."""
+        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def say(self, line: str) -> None:
-        """One line that stays."""
+        """Print a line that stays, unless quiet."""
         if not self._quiet:
-            self._print(line)
+            self.warn(line)
 
     def count(self, done: int, best: Iterable[CountedTrial]) -> None:
-        """So many trials of the study are done, the best first."""
+        """Show the number of trials that count, and the best of them, best first."""
         self._done, self._best = done, list(islice(best, _SHOWN))
 
     def started(self, key: int, name: str, hyperparameters: HyperParameters) -> None:
@@ -102,37 +101,34 @@ class Display:
     def ended(self, key: int, state: State, reason: str) -> None:
         row = self._rows.pop(key)
         reached = f"{row.best.val_accuracy:.4f} in epoch {row.best.epoch}" if row.best else "no epoch"
-        network = f"{row.hyperparameters.kind} {row.hyperparameters.widths} dropout {row.hyperparameters.dropout:g}"
+        network = row.hyperparameters.title()
         line = f"{row.name}  {state:<8}  {network}  {reached}, {time.monotonic() - row.began:.0f} s"
         if reason:
-            self._print(f"{line}  ({reason}; see {self._log})")
+            self.warn(f"{line}  ({reason}; see {self._log})")
         else:
             self.say(line)
         if not self._console.is_terminal:
             self.say(self._summary())
 
-    def tracking(self, drawing: int, waiting: int, away: tuple[float, str] | None) -> None:
-        """How far MLflow is behind.
+    def tracking(self, rendering: int, pending: int, away: tuple[float, str] | None) -> None:
+        """Show how far MLflow is behind.
 
         Args:
-            drawing: trials that are done but for their pictures.
-            waiting: things that MLflow is still to be told.
-            away: since when it does not answer (seconds since 1970), and why; None where it does.
+            rendering: trials whose figures are being rendered.
+            pending: uploads that MLflow has yet to receive.
+            away: since when MLflow does not answer (seconds since 1970), and why; None if it answers.
         """
-        self._drawing, self._waiting = drawing, waiting
+        self._rendering, self._pending = rendering, pending
         if away and not self._away:
             since = time.strftime("%H:%M:%S", time.localtime(away[0]))
-            self.warn(f"MLflow away since {since} ({away[1]}): training goes on, what is to be logged waits on disk")
+            self.warn(f"MLflow away since {since} ({away[1]}): training goes on, uploads wait on disk")
         elif self._away and not away:
             after = clock(time.time() - self._away[0])
-            self.warn(f"MLflow answers again after {after}: {waiting} things are being logged")
+            self.warn(f"MLflow answers again after {after}: {pending} uploads follow")
         self._away = away
 
-    def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
-
     def _summary(self) -> str:
-        complete = [one for one in self._best if one.state == "complete"]
+        complete = [trial for trial in self._best if trial.state == "complete"]
         best = f"best {complete[0].objective:.4f} ({trial_name(complete[0].slot)})" if complete else "none complete yet"
         return f"{self._done} of {self._trials} trials done, {best}, {self._left()}"
 
@@ -142,42 +138,44 @@ class Display:
         seconds = self._seconds_left()
         return "time left unknown yet" if seconds is None else f"about {clock(seconds)} left"
 
-    def _picture(self) -> Group:
+    def _table(self) -> Group:
         narrow = self._console.width < _NARROW
-        table = _table(("training", "pooling", "filters", "dropout", "epoch", "val_acc"), narrow)
-        for row in list(self._rows.values()):  # another thread draws
-            epoch = f"{row.last.epoch if row.last else 0}/{self._epochs}"
-            value = f"{row.last.val_accuracy:.4f}" if row.last else "…"
-            _add(table, narrow, row.name, row.hyperparameters, epoch, value)
-        bar = Table.grid()  # which ends its line; a bar alone does not
+        rows = [
+            (row.name, row.hyperparameters, f"{row.last.epoch}/{self._epochs}", f"{row.last.val_accuracy:.4f}")
+            if row.last
+            else (row.name, row.hyperparameters, f"0/{self._epochs}", "…")
+            for row in list(self._rows.values())  # rich refreshes in another thread
+        ]
+        table = _network_table(("training", "epoch", "val_acc"), rows, narrow)
+        bar = Table.grid()  # ends its line; a bar alone does not
         width = min(60, self._console.width - 1)
         bar.add_row(ProgressBar(total=self._trials, completed=self._done, width=width))
         best = [leaderboard(self._best, self._metric, narrow=narrow)] if self._best else []
-        drawing = f", {self._drawing} being drawn" if self._drawing else ""
-        waiting = f", {self._waiting} things wait for MLflow" if self._away else ""
-        return Group(*best, table, bar, Text(self._summary() + drawing + waiting))
+        rendering = f", {self._rendering} being rendered" if self._rendering else ""
+        pending = f", {self._pending} uploads wait for MLflow" if self._away else ""
+        return Group(*best, table, bar, Text(self._summary() + rendering + pending))
 
 
 def leaderboard(best: Sequence[CountedTrial], metric: str, *, narrow: bool = False) -> Table:
-    """The best trials as a table, average and max pooling in their colours; `narrow`: for 40 columns."""
-    value = "value" if narrow else metric
-    table = _table(("trial", "pooling", "filters", "dropout", value, "state"), narrow)
-    table.title = f"Best by {metric}"
-    table.title_justify = "left"
-    for one in best:
-        _add(table, narrow, trial_name(one.slot), one.hyperparameters, f"{one.objective:.4f}", one.state)
+    """Return the best trials as a table; `narrow`: for 40 columns."""
+    rows = [(trial_name(one.slot), one.hyperparameters, f"{one.objective:.4f}", one.state) for one in best]
+    table = _network_table(("trial", "value" if narrow else metric, "state"), rows, narrow)
+    table.title, table.title_justify = f"Best by {metric}", "left"
     return table
 
 
-def _table(headings: tuple[str, str, str, str, str, str], narrow: bool) -> Table:
-    name, pooling, filters, dropout, first, second = headings
+def _network_table(
+    headings: tuple[str, str, str], rows: Sequence[tuple[str, HyperParameters, str, str]], narrow: bool
+) -> Table:
+    """Return a row a network: its name and pooling, its other settings unless narrow, and two values."""
     table = Table(box=None, padding=(0, 1), expand=False)
-    for heading in (name, pooling, first, second) if narrow else (name, pooling, filters, dropout, first, second):
+    also = any(network.extras for _, network, _, _ in rows)
+    settings = [] if narrow else ["filters", "dropout", *(["also"] if also else [])]
+    for heading in (headings[0], "pooling", *settings, *headings[1:]):
         table.add_column(heading, no_wrap=True)
+    for name, network, first, second in rows:
+        texts = (network.widths, f"{network.dropout:g}", network.extras)[: len(settings)]
+        kind = Text(network.kind, style=TERMINAL_COLOURS[network.pooling])
+        cells = [Text(text) for text in (*texts, first, second)]
+        table.add_row(Text(name.removeprefix("trial-") if narrow else name), kind, *cells)
     return table
-
-
-def _add(table: Table, narrow: bool, name: str, parameters: HyperParameters, first: str, second: str) -> None:
-    network = [] if narrow else [Text(parameters.widths), Text(f"{parameters.dropout:g}")]
-    kind = Text(parameters.kind, style=TERMINAL_COLOURS[parameters.pooling])
-    table.add_row(Text(name.removeprefix("trial-") if narrow else name), kind, *network, Text(first), Text(second))

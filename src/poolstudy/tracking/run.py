@@ -1,8 +1,9 @@
-"""A run as it is read back: what MLflow knows of it, and its files."""
+"""A run as MLflow stores it, with its files."""
 
 import csv
+import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,92 +15,68 @@ from mlflow.entities import Run
 from pydantic import ValidationError
 
 from poolstudy.errors import StoreError, one_line, printable
-from poolstudy.spec.records import EpochRecord, State, TrialSpec
-from poolstudy.tracking.store import checked
+from poolstudy.spec.frozen import unknown_keys
+from poolstudy.spec.records import EPOCH_METRICS, EpochRecord, State, TrialSpec
+from poolstudy.tracking.store import checked, search
 
 TrainedFile = Literal[
-    "history.csv",
-    "summary.txt",
-    "classification_report.json",
-    "layers.csv",
-    "model.keras",
-    "untrained.npz",
-    "validation.npz",
-]
+    "history.csv", "summary.txt", "classification_report.json", "layers.csv",
+    "model.keras", "untrained.npz", "validation.npz",
+]  # fmt: skip
 Picture = Literal[
-    "diagram.png",
-    "learning_curves.png",
-    "weights_histogram.png",
-    "kernels.png",
-    "feature_maps.png",
-    "confusion_matrix.png",
-    "most_wrong.png",
-]
+    "diagram.png", "learning_curves.png", "weights_histogram.png", "kernels.png", "feature_maps.png",
+    "confusion_matrix.png", "most_wrong.png",
+]  # fmt: skip
 FileName = Literal[
-    "spec.json",
-    "environment.json",
-    TrainedFile,
-    Picture,
-    "config.json",
-    "code.patch",
-    "comparison.json",
-    "comparison.txt",
-]
-"""The files that a run may have at its root: fixed words, so that no path is ever made of anything else."""
+    TrainedFile, Picture,
+    "spec.json", "environment.json", "config.json", "code.patch", "comparison.json", "comparison.txt",
+]  # fmt: skip
+"""The files that a run may have at its root: a fixed list, so no other text ever becomes part of a path."""
 
 TRAINED_FILES: tuple[TrainedFile, ...] = get_args(TrainedFile)
-"""What a trial has that ended at least one epoch in good order, beside `spec.json` and `environment.json`."""
+"""Files of a trial that has a result, in addition to `spec.json` and `environment.json`."""
 PICTURES: tuple[Picture, ...] = get_args(Picture)
-"""What it has if it was drawn."""
-
-_PAGE = 1000
-_RECORDED = {"epoch_seconds": "seconds"}  # the metrics of an epoch whose name in a record is another
+"""Files of a trial that was rendered."""
+STATUS: dict[State, str] = {
+    "complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "lost": "FAILED", "interrupted": "KILLED",
+}  # fmt: skip
+"""MLflow's status of a run by its `poolstudy.state`."""
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run that is not deleted.
-
-    Attributes:
-        kind: "study", "trial", or what else `poolstudy.kind` says.
-        state: as in the ledger; None while it runs.
-        status: MLflow's own word: RUNNING, FINISHED, FAILED, KILLED.
-        metrics: the last value of each.
-        start, end: `end` is None while it runs.
-        artifacts: where its files are, as a URI.
-    """
+    """A run that is not deleted."""
 
     run_id: str
     name: str
     experiment_id: str
     study: str
-    kind: str
-    state: State | None
-    status: str
+    kind: str  # the tag `poolstudy.kind`: "study", "trial" or "reproduction"
+    state: State | None  # the tag `poolstudy.state`; None while it runs
+    status: str  # MLflow's: RUNNING, FINISHED, FAILED or KILLED
     tags: Mapping[str, str]
     params: Mapping[str, str]
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float]  # the last value of each
     start: datetime
-    end: datetime | None
-    artifacts: str
+    end: datetime | None  # None while it runs
+    artifacts: str  # URI of its files
     client: MlflowClient = field(repr=False, compare=False)
 
     @classmethod
     def of(cls, client: MlflowClient, run: Run) -> Self:
-        info, tags = run.info, _shown(run.data.tags)
+        info, tags = run.info, _printable(run.data.tags)
         kind = tags.get("poolstudy.kind", "")
-        # A study that goes on still has the state of its last end.
-        goes_on = kind == "study" and info.status == "RUNNING"
+        resumed = kind == "study" and info.status == "RUNNING"  # it still has the state of its last end
         return cls(
             run_id=checked(info.run_id),
             name=printable(info.run_name or info.run_id),
             experiment_id=str(info.experiment_id),
             study=tags.get("poolstudy.study", ""),
             kind=kind,
-            state=None if goes_on else cast("State | None", tags.get("poolstudy.state")),
+            state=None if resumed else cast("State | None", tags.get("poolstudy.state")),
             status=info.status,
             tags=tags,
-            params=_shown(run.data.params),
+            params=_printable(run.data.params),
             metrics=run.data.metrics,
             start=_time(info.start_time),
             end=_time(info.end_time) if info.end_time and info.status != "RUNNING" else None,
@@ -112,36 +89,34 @@ class StoredRun:
         """Its state, or "running"."""
         return self.state or self.status.lower()
 
-    # Its files
-
     @cached_property
     def files(self) -> tuple[str, ...]:
-        """The names at its root, in order; a folder's ends with a slash."""
+        """Sorted names at its root; a folder's name ends with a slash."""
         return tuple(self.sizes)
 
     @cached_property
     def sizes(self) -> Mapping[str, int]:
-        """The bytes of each of `files`, where the store tells them; 0 of a folder."""
+        """Bytes of each of `files`; 0 for a folder, or if the store does not report it."""
         items = self.client.list_artifacts(self.run_id)
         sizes = {f"{item.path}/" if item.is_dir else str(item.path): int(item.file_size or 0) for item in items}
         return {printable(name): sizes[name] for name in sorted(sizes)}
 
     def images(self) -> tuple[set[str], set[str]]:
-        """The keyed images: keys of those that are whole, and of those that lack the small copy or the large one."""
+        """Return the keys of the images that are complete, and of those whose small or large copy is missing."""
         # MLflow writes <key, with ~ for />+step+0+….png and the same with +compressed.webp, which the grids show.
         names = [str(item.path).rpartition("/")[2] for item in self.client.list_artifacts(self.run_id, "images")]
-        kinds = [
-            {name.split("+step+")[0].replace("~", "/") for name in names if name.endswith(kind)}
-            for kind in (".png", ".webp")
-        ]
-        return kinds[0] & kinds[1], kinds[0] ^ kinds[1]
+        large, small = (
+            {name.split("+step+")[0].replace("~", "/") for name in names if name.endswith(suffix)}
+            for suffix in (".png", ".webp")
+        )
+        return large & small, large ^ small
 
     def read(self, name: FileName, folder: Path) -> Path | None:
-        """Copies one of its files into a folder that exists; None where the run has no such file.
+        """Copy a file into an existing folder; None if the run has no such file.
 
         Raises:
-            ValueError: the name is none of the contract's.
-            StoreError: the file cannot be had.
+            ValueError: the name is not in `FileName`.
+            StoreError: the file cannot be read.
         """
         if name not in get_args(FileName):
             raise ValueError(f"{name!r} is no file of a run")
@@ -151,13 +126,13 @@ class StoredRun:
             return Path(self.client.download_artifacts(self.run_id, name, str(folder.resolve())))
         except Exception as error:  # each kind of artifact store has errors of its own
             found = f"{name} of run {self.run_id} cannot be read ({one_line(error)})"
-            raise StoreError(found, "an artifact store that answers", "see where the run's artifacts lie") from None
+            raise StoreError(found, "a readable artifact store", "check where the run's artifacts are") from None
 
     def text(self, name: FileName) -> str | None:
-        """The text of one of its files; None where the run has no such file.
+        """Return a file's text; None if the run has no such file.
 
         Raises:
-            StoreError: the file cannot be had, or is no text.
+            StoreError: the file cannot be read, or is not UTF-8.
         """
         with tempfile.TemporaryDirectory() as folder:
             path = self.read(name, Path(folder))
@@ -167,15 +142,15 @@ class StoredRun:
                 raise self._damaged(name, error) from None
 
     def table(self, name: Literal["history.csv", "layers.csv"]) -> list[dict[str, str]] | None:
-        """The rows of a CSV file by their columns; None where the run has no such file."""
+        """Return the rows of a CSV file by column; None if the run has no such file."""
         text = self.text(name)
         return None if text is None else list(csv.DictReader(text.splitlines()))
 
     def spec(self) -> TrialSpec | None:
-        """What it takes to run the trial again; None where the run has no spec.json.
+        """Return the content of spec.json; None if the run has no such file.
 
         Raises:
-            StoreError: the file is damaged, or of another version of this program.
+            StoreError: the file is damaged, or from another version of poolstudy.
         """
         text = self.text("spec.json")
         try:
@@ -184,7 +159,7 @@ class StoredRun:
             raise self._damaged("spec.json", error) from None
 
     def history(self) -> tuple[EpochRecord, ...] | None:
-        """Its epochs; None where the run has no history.csv, which is written when a trial ends in good order.
+        """Return its epochs from history.csv, which a trial with a result has; None if there is no such file.
 
         Raises:
             StoreError: the file is damaged.
@@ -195,82 +170,81 @@ class StoredRun:
         except ValidationError as error:
             raise self._damaged("history.csv", error) from None
 
-    def logged_points(self) -> dict[str, list[tuple[int, float]]]:
-        """What was logged of every epoch, by the field of `EpochRecord`: each point's epoch and value."""
-        points = {}
-        for metric in ("loss", "accuracy", "val_loss", "val_accuracy", "epoch_seconds"):
-            history = self.client.get_metric_history(self.run_id, metric)
-            points[_RECORDED.get(metric, metric)] = [(point.step, point.value) for point in history]
-        return points
-
     def logged_epochs(self) -> tuple[EpochRecord, ...]:
-        """Its epochs from MLflow's metrics, which are written as each ends: of every run, however it ended."""
-        values: dict[int, dict[str, float]] = {}
-        for field_name, points in self.logged_points().items():
-            for step, value in points:
-                values.setdefault(step, {"epoch": step})[field_name] = value
-        whole = len(EpochRecord.model_fields)
-        return tuple(EpochRecord.model_validate(values[step]) for step in sorted(values) if len(values[step]) == whole)
+        """Return its epochs from MLflow's metrics, which also a run without history.csv has."""
+        epochs: dict[int, dict[str, float]] = {}
+        for metric in (*EPOCH_METRICS, "epoch_seconds"):
+            for point in self.client.get_metric_history(self.run_id, metric):
+                epochs.setdefault(point.step, {"epoch": point.step})[metric.removeprefix("epoch_")] = point.value
+        complete = [epochs[step] for step in sorted(epochs) if len(epochs[step]) == len(EpochRecord.model_fields)]
+        return tuple(EpochRecord.model_validate(record) for record in complete)
 
     def _damaged(self, name: str, error: Exception) -> StoreError:
-        reason = one_line(error)
-        return StoreError(f"{name} of run {self.run_id} is damaged ({reason})", "it as it was written", "restore it")
-
-    # Its fellows
+        if keys := isinstance(error, ValidationError) and unknown_keys(error):
+            found = f"{name} of run {self.run_id} has {keys}, which this version does not know"
+            return StoreError(found, "keys of this version", "a later version of poolstudy wrote it: update poolstudy")
+        found = f"{name} of run {self.run_id} is damaged ({one_line(error)})"
+        return StoreError(found, "the file as it was written", "restore it")
 
     def attempts(self) -> "list[StoredRun]":
-        """Every attempt at this trial's slot, this one among them, oldest first."""
+        """Return all attempts at this trial's slot, including this one, oldest first."""
         slot = int(self.tags.get("poolstudy.trial", -1))
-        return self._trials(f" and tags.`poolstudy.trial` = '{slot}'", ["attributes.start_time"])
+        return self._search("trial", f" and tags.`poolstudy.trial` = '{slot}'")
 
     def reproductions(self) -> "list[StoredRun]":
-        """The runs that were to reproduce this one, oldest first."""
-        condition = f"tags.`poolstudy.kind` = 'reproduction' and tags.`poolstudy.reproduces` = '{self.run_id}'"
-        found = search(self.client, [self.experiment_id], condition, ["attributes.start_time"])
-        return [StoredRun.of(self.client, run) for run in found]
+        """Return the reproductions of this run, oldest first."""
+        return self._search("reproduction", f" and tags.`poolstudy.reproduces` = '{self.run_id}'")
 
     def trials(self) -> "list[StoredRun]":
-        """Every trial run of its study, oldest first."""
-        return self._trials("", ["attributes.start_time"])
+        """Return all trial runs of its study, oldest first."""
+        return self._search("trial")
 
     def objective(self) -> str:
-        """The metric that a study's own run was to optimise."""
+        """Return the metric that the study optimises; for a study's own run."""
         return self.params.get("objective", "best_val_accuracy")
 
     def best(self) -> "StoredRun | None":
-        """The best complete trial of a study, asked of the study's own run; of equals the one of the lowest slot."""
+        """Return the study's best complete trial, on a tie that of the lowest slot; for a study's own run."""
         return next(iter(self.ranked()), None)
 
     def ranked(self) -> "list[StoredRun]":
-        """Every complete trial of a study, best first, asked of the study's own run."""
+        """Return the study's complete trials, best first; for a study's own run."""
         metric = self.objective()
         direction = "ASC" if metric == "best_val_loss" else "DESC"  # config.Objective allows nothing else
-        order = [f"metrics.`{metric}` {direction}", "attributes.run_name"]
-        return self._trials(" and tags.`poolstudy.state` = 'complete'", order)
+        order = (f"metrics.`{metric}` {direction}", "attributes.run_name")
+        return self._search("trial", " and tags.`poolstudy.state` = 'complete'", order)
 
-    def _trials(self, condition: str, order: Sequence[str]) -> "list[StoredRun]":
-        trial = f"tags.`poolstudy.kind` = 'trial'{condition}"
-        return [StoredRun.of(self.client, run) for run in search(self.client, [self.experiment_id], trial, order)]
-
-
-def search(
-    client: MlflowClient, experiments: Sequence[str], condition: str, order: Sequence[str] = ()
-) -> Iterator[Run]:
-    """Every run that fits and is not deleted, page by page."""
-    token: str | None = None
-    while experiments:
-        page = client.search_runs(
-            list(experiments), condition, max_results=_PAGE, order_by=list(order) or None, page_token=token
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
+    def _search(
+        self, kind: str, condition: str = "", order: Sequence[str] = ("attributes.start_time",)
+    ) -> "list[StoredRun]":
+        query = f"tags.`poolstudy.kind` = '{kind}'{condition}"
+        runs = search(self.client, [self.experiment_id], query, order)
+        return [StoredRun.of(self.client, run) for run in runs]
 
 
-def _shown(words: Mapping[str, str]) -> dict[str, str]:
-    """What a store says, which may be a stranger's: nothing of it is to reach a terminal as a command."""
-    return {printable(key): printable(value) for key, value in words.items()}
+def tags_of(spec: TrialSpec) -> dict[str, str]:
+    """Return the tags that identify a run's spec."""
+    return {
+        "poolstudy.trial": str(spec.slot),
+        "poolstudy.spec_digest": spec.digest,
+        "poolstudy.data_digest": spec.data.digest,
+    }
+
+
+def params_of(spec: TrialSpec) -> dict[str, str]:
+    """Return the params of a run."""
+    training = {"epochs": spec.training.epochs, "patience": spec.training.patience, "seed": spec.seed}
+    return {key: str(value) for key, value in (spec.hyperparameters.flat() | training).items()}
+
+
+def spec_text(spec: TrialSpec) -> str:
+    """Return the content of spec.json."""
+    return json.dumps(spec.model_dump(mode="json"), indent=2) + "\n"
+
+
+def _printable(texts: Mapping[str, str]) -> dict[str, str]:
+    """Replace terminal control codes: the store may be someone else's."""
+    return {printable(key): printable(value) for key, value in texts.items()}
 
 
 def _time(milliseconds: int) -> datetime:

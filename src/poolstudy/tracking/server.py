@@ -1,4 +1,4 @@
-"""MLflow's own pages, started on this machine and opened at a study's charts."""
+"""MLflow's web server on this machine, opened at a study's charts."""
 
 import contextlib
 import os
@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 import webbrowser
 from collections.abc import Iterator
@@ -24,12 +23,12 @@ _START_SECONDS = 120
 
 @contextlib.contextmanager
 def serving(root: Path, study: str | None, port: int) -> Iterator[str]:
-    """MLflow's server, for as long as the block lasts; gives the link to the study's charts.
+    """Run MLflow's server during the block and yield the link to the study's charts.
 
     Args:
         root: the project's folder.
-        study: its name; None is the latest.
-        port: wanted; a free one is taken where it is not free.
+        study: its name; None is the study started last.
+        port: preferred port; if it is taken, a free one is used.
 
     Raises:
         StoreError: there is no such study, or the server does not start.
@@ -42,23 +41,14 @@ def serving(root: Path, study: str | None, port: int) -> Iterator[str]:
         return
     port = _free_port(port)
     log = root / "mlruns" / "logs" / "ui.log"
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--host",
-        HOST,
-        "--port",
-        f"{port}",
-    ]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", f"{port}"]
     command += ["--default-artifact-root", (root / tracking.artifacts).resolve().as_uri(), "--workers", "1"]
     with appended(log) as output:
-        # Not on the command line, which everybody on the machine can read: it may hold a password.
+        # Not on the command line, which every user of the machine can read: the URI may hold a password.
         environment = _settings(port) | os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}
         server = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:
-        _wait(server, f"http://{HOST}:{port}", log)
+        _wait_until_up(server, f"http://{HOST}:{port}", log)
         yield dashboard_link(f"http://{LOCAL_NAME}:{port}", experiment, VIEW_KEY)
     finally:
         server.terminate()
@@ -69,8 +59,7 @@ def serving(root: Path, study: str | None, port: int) -> Iterator[str]:
 
 
 def _settings(port: int) -> dict[str, str]:
-    """The names by which a browser on this machine may call the server, which refuses all others; no telemetry; and no
-    processes for jobs, which nobody gives it here: they would take a gigabyte."""
+    """Return the server's environment: only local host names, no telemetry, no unused job processes (1 GB)."""
     hosts = [f"{host}{any_port}" for host in (HOST, "localhost", LOCAL_NAME) for any_port in ("", ":*")]
     return {
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
@@ -81,7 +70,7 @@ def _settings(port: int) -> dict[str, str]:
 
 
 def open_browser(link: str) -> None:
-    """Shows the link where there is a desktop to show it on."""
+    """Open the link in a browser if there is a desktop."""
     if sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
         webbrowser.open(link)
 
@@ -92,18 +81,15 @@ def _free_port(wanted: int) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((HOST, port))
             return int(probe.getsockname()[1])
-    raise StoreError("no free port on this machine", "one", "name one by --port")
+    raise StoreError("no free port on this machine", "one", "give one with --port")
 
 
-def _wait(server: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy stands before this machine
+def _wait_until_up(server: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # without a proxy
     for _ in range(_START_SECONDS * 5):
         if server.poll() is not None:
             break
-        with (
-            contextlib.suppress(urllib.error.URLError, OSError),
-            direct.open(f"{address}/health", timeout=2),
-        ):
+        with contextlib.suppress(OSError), direct.open(f"{address}/health", timeout=2):
             return
         time.sleep(0.2)
     raise StoreError(f"MLflow's server did not start (see {log})", f"an answer from {address}", "try another --port")

@@ -1,4 +1,4 @@
-"""Where MLflow's store is, and its database, made once and whole."""
+"""MLflow's store: its address, database and artifact folder."""
 
 import contextlib
 import logging
@@ -6,11 +6,13 @@ import os
 import re
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import requests
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,13 +20,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from poolstudy.errors import StoreError
 from poolstudy.system.locks import made_once
 
-_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 _ENVIRONMENT = {
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # each file of some kilobytes would have one
-    # MLflow's client waits 120 s for an answer and repeats a call 7 times. Here it fails soon: delivery.py goes on.
-    _RETRIES: "1",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # else each small file shows one
+    # By default MLflow's client waits 120 s and retries 7 times. Here it fails soon and the uploader tries again.
+    RETRIES: "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # nobody is told what is done here, unless the user says so
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # unless the user sets it
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 for _name, _value in _ENVIRONMENT.items():
@@ -35,88 +37,72 @@ for _name in ("mlflow", "alembic"):
 SQLITE = "sqlite:///"
 RUN_ONE = "run one first (make study)"
 
-_MISREAD = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # SQLAlchemy ends a path at the one, and decodes the other
-_SERVER_ERROR = 500
-_PASSING = (408, 429)  # a request timed out, too many requests
+_MISREAD = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # SQLAlchemy ends a path at "?" and decodes "%41"
 
 MLFLOW_ERRORS = (MlflowException, SQLAlchemyError)
-"""What MLflow raises when its store cannot be read or written."""
-
-
-@contextlib.contextmanager
-def no_retries() -> Iterator[None]:
-    """While the block lasts, MLflow's client repeats no call: a creation that is repeated can make two of one."""
-    before = os.environ[_RETRIES]
-    os.environ[_RETRIES] = "0"
-    try:
-        yield
-    finally:
-        os.environ[_RETRIES] = before
+"""Raised by MLflow when its store cannot be read or written."""
 
 
 class ArtifactFolder:
-    """A folder that somebody may delete while it is written; MLflow makes it anew without a word."""
+    """A folder that a user may delete while it is written to; MLflow silently creates it again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._held: int | None = None
+        self._descriptor: int | None = None
 
     def was_deleted(self) -> bool:
-        """Whether it was since the last call, though it may be there again."""
-        if self._held is None:
+        """Return whether it was deleted since the last call, even if it exists again."""
+        if self._descriptor is None:
             with contextlib.suppress(OSError):
-                self._held = os.open(self.folder, os.O_RDONLY)  # while it is open, no other folder gets its number
+                self._descriptor = os.open(self.folder, os.O_RDONLY)  # open, so that its inode number is not reused
             return False
         with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(self._held), self.folder.stat()):
+            if os.path.samestat(os.fstat(self._descriptor), self.folder.stat()):
                 return False
-        os.close(self._held)
-        self._held = None
+        os.close(self._descriptor)
+        self._descriptor = None
         return True
 
     def lost(self, error: Exception) -> bool:
-        """Whether the error is that something in it was deleted while it was written; some calls name no file."""
+        """Return whether the error means that a file in it was deleted; some errors name no file."""
         if not isinstance(error, FileNotFoundError):
             return False
         return error.filename is None or Path(error.filename).is_relative_to(self.folder)
 
 
 def is_away(uri: str, error: Exception) -> bool:
-    """Whether a store that answered with this error may answer otherwise in a while.
+    """Return whether the error of a store is temporary.
 
-    So does a server that is not there, is slow, or has trouble of its own (5xx), and a database that another
-    program holds. A full disk, a file that cannot be written or is damaged, and a plain no do not pass.
+    True if a server is unreachable, slow or failing (5xx), or another program has locked the database. False for a
+    full disk, a file that is damaged or cannot be written, and a request that the server refuses.
     """
     if uri.startswith(SQLITE):
         return isinstance(error, MLFLOW_ERRORS) and "database is locked" in str(error)
     if isinstance(error, requests.HTTPError) and error.response is not None:
-        return error.response.status_code in _PASSING or error.response.status_code >= _SERVER_ERROR
-    if isinstance(error, MlflowException):
+        status = error.response.status_code
+    elif isinstance(error, MlflowException):
         status = int(error.get_http_status_code())  # type: ignore[no-untyped-call]
-        return status in _PASSING or status >= _SERVER_ERROR
-    return isinstance(error, requests.RequestException)
+    else:
+        return isinstance(error, requests.RequestException)
+    return status in (408, 429) or status >= 500  # request timeout, too many requests, errors of the server
 
 
 def database_of(uri: str) -> Path | None:
-    """The file of an SQLite store; None of any other."""
+    """Return the file of an SQLite store; None for any other store."""
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
 def is_own(uri: str, root: Path) -> bool:
-    """Whether a store is an SQLite file in the project's folder, to which no other project writes.
-
-    Args:
-        uri: as `resolved_uri` gives it.
-    """
+    """Return whether a store (`uri` as `resolved_uri` returns it) is an SQLite file in the project's folder."""
     database = database_of(uri)
-    return database is not None and any(database.is_relative_to(one.resolve()) for one in (root, root / "mlruns"))
+    return database is not None and any(database.is_relative_to(path.resolve()) for path in (root, root / "mlruns"))
 
 
 def resolved_uri(uri: str, root: Path) -> str:
-    """The URI with an SQLite path made absolute.
+    """Return the URI with an SQLite path made absolute.
 
     Raises:
-        StoreError: MLflow would take the path for another one.
+        StoreError: MLflow would misread the path.
     """
     database = database_of(uri)
     if database is None:
@@ -124,57 +110,53 @@ def resolved_uri(uri: str, root: Path) -> str:
     path = str((root / database).resolve())
     if _MISREAD.search(path):
         expected = "a path without ? or %41 and the like"
-        raise StoreError(f"MLflow cannot use {path}", expected, "rename the folder, or name another by tracking.uri")
+        raise StoreError(f"MLflow cannot use {path}", expected, "rename the folder, or set another with tracking.uri")
     return f"{SQLITE}{path}"
 
 
 def lies_elsewhere(location: str, folder: Path) -> bool:
-    """Whether MLflow looks at `location` for what lies in the folder: it stores absolute places, and was moved."""
+    """Return whether the folder exists while MLflow uses another `location`, because the project was moved."""
     return folder.is_dir() and location != folder.as_uri()
 
 
 def check_in_place(study: str, location: str, folder: Path) -> None:
-    """Refuses a study whose files MLflow looks for elsewhere: what it is told to keep would go there.
-
-    Args:
-        location: where MLflow looks.
-        folder: where they lie, absolute.
+    """Refuse a study whose files are in `folder` (absolute) while MLflow would write new ones to `location`.
 
     Raises:
-        StoreError: it does.
+        StoreError: the study is refused.
     """
     if lies_elsewhere(location, folder):
-        what = f"the files of study {study} lie in {folder}, and MLflow puts new ones into"
+        found = f"the files of study {study} are in {folder}, but MLflow writes new ones to"
         raise StoreError(
-            f"{what} {local_path(location)}: the project was moved or copied",
-            "one place",
-            "let MLflow use this one: poolstudy doctor --fix (make doctor ARGS=--fix)",
+            f"{found} {local_path(location)}: the project was moved or copied",
+            "one folder",
+            "let MLflow use the first one: poolstudy doctor --fix (make doctor ARGS=--fix)",
         )
 
 
 def local_path(location: str) -> str:
-    """A file: location as a path; any other as it is."""
+    """Return a file: location as a path; any other unchanged."""
     parts = urllib.parse.urlsplit(location)
     return urllib.request.url2pathname(parts.path) if parts.scheme == "file" else location
 
 
 def checked(run_id: str) -> str:
-    """A run's ID, which becomes part of paths: a store that gives another kind of ID is not believed.
+    """Return a run ID; it becomes part of paths, so no other text is accepted.
 
     Raises:
-        StoreError: it is none.
+        StoreError: it is not a run ID.
     """
     if not re.fullmatch(r"[0-9a-f]{32}", run_id):
-        raise StoreError(f"MLflow's store gives the run ID {run_id!r}", "32 digits of 0-9 a-f", "see what store it is")
+        raise StoreError(f"MLflow's store gives the run ID {run_id!r}", "32 digits of 0-9 a-f", "check tracking.uri")
     return run_id
 
 
 def opened(uri: str) -> MlflowClient:
-    """A client that reads a store; MLflow itself would make the database that is not there.
+    """Return a client for an existing store; MLflow itself would create a missing database.
 
     Raises:
         StoreError: there is no database.
-        MlflowException, SQLAlchemyError, ImportError: it cannot be read (`MLFLOW_ERRORS` and a driver's lack).
+        MlflowException, SQLAlchemyError, ImportError: it cannot be read, or its driver is missing.
     """
     database = database_of(uri)
     if database and not database.exists():
@@ -182,10 +164,39 @@ def opened(uri: str) -> MlflowClient:
     return MlflowClient(uri)
 
 
+def get_run(client: MlflowClient, run_id: str) -> Run | None:
+    """Return a run, even a deleted one; None if there is no such run."""
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def search(
+    client: MlflowClient, experiments: Sequence[str], condition: str, order: Sequence[str] = ()
+) -> Iterator[Run]:
+    """Yield the runs that meet the condition and are not deleted."""
+    if experiments:
+        yield from every_item(client.search_runs, list(experiments), condition, order_by=list(order))
+
+
+def every_item(query: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[Any]:
+    """Yield the items of all pages of a query of MLflow's client."""
+    token: str | None = None
+    while True:
+        page = query(*arguments, page_token=token, **options)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
 def make_database(uri: str, artifacts: Path) -> None:
-    """Makes the database once and whole: MLflow leaves it unusable when it dies while making it."""
+    """Create the database atomically: MLflow leaves it unusable if it is killed while creating it."""
     database = database_of(uri)
-    assert database, "a server makes its own"
+    assert database, "a server creates its own"
     with made_once(database) as part:
         if part:
             SqlAlchemyStore(f"{SQLITE}{part}", artifacts.as_uri()).engine.dispose()  # type: ignore[no-untyped-call]

@@ -36,7 +36,7 @@ class TrainedTrial:
 
 
 def train(spec: TrialSpec, data: SearchData, on_epoch: OnEpoch = lambda _: False) -> TrainedTrial:
-    """Trains the network of `spec`, stopping early, and restores its best weights.
+    """Train the network of `spec` with early stopping, and restore its best weights.
 
     The same spec, data, software, device and thread count give the same bits on the CPU.
 
@@ -125,7 +125,6 @@ def _run(spec: TrialSpec, data: SearchData, model: keras.Model, progress: _Progr
             model,
             data,
             batch_size=spec.hyperparameters.batch_size,
-            learning_rate=spec.hyperparameters.learning_rate,
             seed=spec.seed,
             whole=bool(tf.config.get_visible_devices("GPU")),
         )

@@ -1,1 +1,1 @@
-"""One trial in a worker process: trained, saved, drawn."""
+"""One trial in a worker process: training, saving and rendering."""

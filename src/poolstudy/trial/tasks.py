@@ -1,16 +1,15 @@
-"""What a worker process runs: train one trial and save what came of it, or draw one that was saved.
+"""Tasks of a worker process: train a trial and save the result, or render the figures of a saved trial.
 
-The coordinator imports this module to name its functions, so TensorFlow is imported inside them. The
-server that workers are forked from has loaded it by then: see `PRELOAD`. Nothing may be computed
-there: only a TensorFlow not yet used survives a fork.
+The coordinator imports this module too, so TensorFlow is imported inside the functions. The server that workers are
+forked from has already loaded it (`PRELOAD`) but must not compute: only an unused TensorFlow survives a fork.
 
-What it leaves in a trial's folder (staging.py has the rest of it):
+Files in a trial's folder (attempt_folder.py lists the others):
 
-    files/          what becomes the run's files
-    images/         what becomes its keyed images
-    outline.json    of the model, for its diagram; and
-    trained.npz     its weights, so that drawing needs no model
-    result.json     written last: with it the trial is trained, whatever happens now
+    files/          uploaded as the run's files
+    images/         uploaded as its keyed images
+    outline.json    layers of the model, for its diagram
+    trained.npz     its weights, so that rendering needs no model
+    result.json     written last: the trial is trained
 """
 
 import json
@@ -31,20 +30,20 @@ if TYPE_CHECKING:
     from poolstudy.training.train import TrainedTrial
 
 PRELOAD = ["poolstudy.trial.preload"]
-_DRAWING_NICENESS = 10  # pictures are for later: they take what training leaves
+_RENDERING_NICENESS = 10  # training has priority
 
 
 @dataclass(frozen=True)
 class TrainTask:
-    """The task to train one attempt at a trial.
+    """Task to train one attempt at a trial.
 
     Attributes:
         data: folder of the saved `SearchData`.
-        folder: the trial's, made here.
+        folder: of the trial; created here.
         device: "CPU:0" or "GPU:n".
         threads: of one operation.
-        about: what environment.json is to say beside the machine: the code, the card, and where the data came from.
-        memory_mb: the most that it may take of its GPU's memory; None: what it needs.
+        about: for environment.json: the code, the card, and the source of the data.
+        memory_mb: limit of its GPU memory; None for no limit.
     """
 
     spec: TrialSpec
@@ -58,7 +57,7 @@ class TrainTask:
 
 @dataclass(frozen=True)
 class DrawTask:
-    """The task to draw a trial that was trained; on the CPU, whatever it was trained on."""
+    """Task to render the figures of a trained trial, always on the CPU."""
 
     spec: TrialSpec
     data: Path
@@ -67,13 +66,13 @@ class DrawTask:
 
 
 def run_task(task: TrainTask | DrawTask, on_epoch: Callable[[EpochRecord], bool]) -> TrialResult:
-    """Trains and saves a trial, or draws one; its result either way.
+    """Train and save a trial, or render its figures; return the trial's result.
 
     Raises:
-        TrialFailed: this configuration cannot be trained, not for one epoch.
-        DeviceError, OSError: this machine failed it; another try may succeed.
+        TrialFailed: this configuration cannot be trained for even one epoch.
+        DeviceError, OSError: the machine failed; another attempt may succeed.
     """
-    return _draw(task) if isinstance(task, DrawTask) else _train(task, on_epoch)
+    return _render(task) if isinstance(task, DrawTask) else _train(task, on_epoch)
 
 
 def _train(task: TrainTask, on_epoch: Callable[[EpochRecord], bool]) -> TrialResult:
@@ -85,23 +84,22 @@ def _train(task: TrainTask, on_epoch: Callable[[EpochRecord], bool]) -> TrialRes
     tensorflow.use_device(task.device, task.threads, task.memory_mb)
     data = SearchData.open(task.data)
     with replacing(task.folder / "files" / "environment.json") as file:
-        _write(file, {**environment(task.device, task.threads), **task.about})
+        _write_json(file, {**environment(task.device, task.threads), **task.about})
     with tensorflow.blamed_on(task.device):
         trial = train.train(task.spec, data, on_epoch)
-    _save(trial, data, task.folder / "files")
-    _save_for_drawing(trial, task.folder)
+    _save(trial, data, task.folder)
     with replacing(task.folder / "result.json") as file:
         file.write_text(trial.result.model_dump_json())
     return trial.result
 
 
-def _draw(task: DrawTask) -> TrialResult:
+def _render(task: DrawTask) -> TrialResult:
     import numpy as np
 
     from poolstudy import figures
     from poolstudy.data.loading import SearchData
 
-    os.nice(_DRAWING_NICENESS)
+    os.nice(_RENDERING_NICENESS)
     data, files = SearchData.open(task.data), task.folder / "files"
     result = trained_result(task.folder)
     if result is None:
@@ -120,69 +118,47 @@ def _draw(task: DrawTask) -> TrialResult:
     return result
 
 
-def _save(trial: "TrainedTrial", data: "SearchData", files: Path) -> None:
-    """Everything of a trial but its pictures."""
+def _save(trial: "TrainedTrial", data: "SearchData", folder: Path) -> None:
     import numpy as np
     import pandas as pd
 
-    result = trial.result
-    pd.DataFrame([record.model_dump() for record in result.history]).to_csv(files / "history.csv", index=False)
-    _layers(trial).to_csv(files / "layers.csv", index=False)
+    from poolstudy import figures
+
+    files = folder / "files"
+    pd.DataFrame([record.model_dump() for record in trial.result.history]).to_csv(files / "history.csv", index=False)
+    _weight_statistics(trial).to_csv(files / "layers.csv", index=False)
     lines: list[str] = []
     trial.model.summary(line_length=80, print_fn=lambda line, **_: lines.append(line))
     (files / "summary.txt").write_text("\n".join(lines) + "\n")
-    _write(files / "classification_report.json", _report(trial, data))
+    _write_json(files / "classification_report.json", _classification_report(trial, data))
     np.savez(files / "validation.npz", probabilities=trial.probabilities)
     np.savez(files / "untrained.npz", **trial.untrained)  # type: ignore[arg-type]  # numpy's stub
-    trial.model.optimizer.build(trial.model.trainable_variables)  # a loaded model would else warn of its lack
+    trial.model.optimizer.build(trial.model.trainable_variables)  # else loading the model warns
     trial.model.save(files / "model.keras")
-
-
-def _save_for_drawing(trial: "TrainedTrial", folder: Path) -> None:
-    """What drawing needs of the model, so that it need not load it."""
-    import numpy as np
-
-    from poolstudy import figures
-
     np.savez(folder / "trained.npz", **trial.trained)  # type: ignore[arg-type]  # numpy's stub
     (folder / "outline.json").write_text(figures.outline(trial.model).model_dump_json())
 
 
-def _layers(trial: "TrainedTrial") -> "pd.DataFrame":
-    """Every weight: its shape, and mean and standard deviation before and after training."""
+def _weight_statistics(trial: "TrainedTrial") -> "pd.DataFrame":
+    """Return the shape of every weight, and its mean and standard deviation before and after training."""
     import pandas as pd
 
+    columns = ["layer", "weight", "shape", "untrained_mean", "untrained_std", "trained_mean", "trained_std"]
     rows = []
     for name, after in trial.trained.items():
         before = trial.untrained[name]
-        rows.append(
-            {
-                "layer": name.split("/")[0],
-                "weight": name.split("/")[1],
-                "shape": str(after.shape),
-                "untrained_mean": before.mean(),
-                "untrained_std": before.std(),
-                "trained_mean": after.mean(),
-                "trained_std": after.std(),
-            }
-        )
-    return pd.DataFrame(rows)
+        rows.append((*name.split("/"), str(after.shape), before.mean(), before.std(), after.mean(), after.std()))
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _report(trial: "TrainedTrial", data: "SearchData") -> object:
-    """Precision, recall and F1 of every class over the validation images, as scikit-learn has them."""
+def _classification_report(trial: "TrainedTrial", data: "SearchData") -> object:
+    """Return precision, recall and F1 of every class over the validation images, by scikit-learn."""
     from sklearn.metrics import classification_report
 
-    names = data.identity.class_names
-    return classification_report(
-        data.validation_labels,
-        trial.probabilities.argmax(axis=1),
-        labels=range(len(names)),
-        target_names=names,
-        output_dict=True,
-        zero_division=0,
-    )
+    names, predicted = data.identity.class_names, trial.probabilities.argmax(axis=1)
+    classes = {"labels": range(len(names)), "target_names": names}
+    return classification_report(data.validation_labels, predicted, **classes, output_dict=True, zero_division=0)
 
 
-def _write(path: Path, value: object) -> None:
+def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -1,4 +1,4 @@
-"""What lies in mlruns/ beside the books: the databases' files, parts of files, folders left behind."""
+"""Files in mlruns/: the databases, parts of files, cached images, folders left behind."""
 
 import contextlib
 import functools
@@ -21,18 +21,19 @@ REPRODUCTIONS = "_reproductions"
 
 
 def database(path: Path, table: str) -> Iterator[Issue]:
-    """Whether an SQLite file is whole; `table` is one that it has once it was made."""
+    """Yield what is wrong with an SQLite file; `table` is one that a whole database has."""
     if not path.exists():
         return
     try:
         with contextlib.closing(read_only(path)) as opened:
-            (said,) = opened.execute("PRAGMA quick_check(1)").fetchone()
+            (result,) = opened.execute("PRAGMA quick_check(1)").fetchone()
             made = opened.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
     except sqlite3.Error as error:
-        yield wrong(path.name, f"{path}: {one_line(error)}", "end what holds it, or restore it from a backup")
+        remedy = "end the process that holds it, or restore it from a backup"
+        yield wrong(path.name, f"{path}: {one_line(error)}", remedy)
         return
-    if said != "ok":
-        yield wrong(path.name, f"{path} is damaged: {one_line(said)}", "restore it from a backup")
+    if result != "ok":
+        yield wrong(path.name, f"{path} is damaged: {one_line(result)}", "restore it from a backup")
     elif made is None:
         aside = path.with_name(f"{path.stem}-half-made-{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}")
         fix = Fix(f"moves it to {aside.name}: the next start makes a new one", lambda: path.rename(aside))
@@ -40,7 +41,7 @@ def database(path: Path, table: str) -> Iterator[Issue]:
 
 
 def parts(mlruns: Path) -> Iterator[Issue]:
-    """What processes that died were writing."""
+    """Yield the files that were being written by processes that have died."""
     for path in left_parts(mlruns):
         where = path.relative_to(mlruns)
         fix = Fix(f"removes {where}", functools.partial(path.unlink, missing_ok=True))
@@ -48,21 +49,13 @@ def parts(mlruns: Path) -> Iterator[Issue]:
 
 
 def cache(mlruns: Path, busy: bool) -> Iterator[Issue]:
-    """Whether the images that trials are trained on are those that they were split from.
-
-    Args:
-        busy: some study goes on, and may use them.
-    """
+    """Yield the cached images that are damaged; `busy`: a running study may use them."""
     for folder in sorted(path for path in (mlruns / "cache").glob("*") if path.is_dir()):
         if reason := _damage(folder):
             found = f"cache/{folder.name}: {reason}"
-            if busy:
-                yield wrong("images", found, "stop the study that goes on; its next start writes them anew")
-            else:
-                fix = Fix(
-                    f"removes cache/{folder.name}: each start writes it anew", functools.partial(shutil.rmtree, folder)
-                )
-                yield wrong("images", found, fix)
+            what = f"removes cache/{folder.name}: each start writes it anew"
+            fix = Fix(what, functools.partial(shutil.rmtree, folder))
+            yield wrong("images", found, "stop the running study; its next start writes them anew" if busy else fix)
 
 
 def _damage(folder: Path) -> str:
@@ -71,20 +64,20 @@ def _damage(folder: Path) -> str:
     except (OSError, ValueError, ValidationError) as error:
         return one_line(error)
     stored = {name: digest(getattr(data, name)) for name in PARTS if hasattr(data, name)}
-    strange = [name for name, found in stored.items() if found != data.identity.parts.get(name)]
-    return f"{', '.join(strange)} not as their digests say" if strange else ""
+    changed = [name for name, found in stored.items() if found != data.identity.parts.get(name)]
+    return f"digest mismatch of {', '.join(changed)}" if changed else ""
 
 
 def staging(mlruns: Path, known: set[str]) -> Iterator[Issue]:
-    """Folders of studies that no book has."""
+    """Yield the folders of studies that no database knows."""
     for folder in sorted(path for path in (mlruns / "staging").glob("*") if path.is_dir()):
         if folder.name in known or folder.name == REPRODUCTIONS:
             continue
         where = f"staging/{folder.name}"
         if folder.name == UNREAD:
-            yield note(where, "attempts of another version that this one cannot read", "look into it, and delete it")
+            yield note(where, "attempts of another version that this one cannot read", "inspect and delete it")
         elif any(folder.iterdir()):
-            yield note(where, "of a study that Optuna does not know", "look into it, and delete it")
+            yield note(where, "of a study that Optuna does not know", "inspect and delete it")
         else:
             yield wrong(where, "an empty folder, of a study that Optuna does not know", removal(folder, mlruns))
 

@@ -1,4 +1,4 @@
-"""What the doctor finds, and what may be done about it."""
+"""An issue that the doctor finds, and its fix."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from poolstudy.checks.finding import Finding
 
 @dataclass(frozen=True, eq=False)
 class Fix:
-    """Something that `--fix` does: `what` says it, as "closes …", before it is done. Several troubles may share one."""
+    """An action of `--fix`; `what` describes it, as "closes …". Several issues may share one."""
 
     what: str
     do: Callable[[], object]
@@ -16,7 +16,7 @@ class Fix:
 
 @dataclass(frozen=True)
 class Issue:
-    """A finding, and its cure if there is one."""
+    """A finding, and its fix if there is one."""
 
     finding: Finding
     fix: Fix | None = None
@@ -28,12 +28,12 @@ class Issue:
 
 
 def wrong(subject: str, found: str, remedy: str | Fix) -> Issue:
-    """A disagreement; its remedy is a cure, or what a person can do."""
+    """Return a disagreement; its remedy is a fix, or what a person can do."""
     if isinstance(remedy, Fix):
         return Issue(Finding("error", subject, found, f"doctor --fix {remedy.what}"), remedy)
     return Issue(Finding("error", subject, found, remedy))
 
 
 def note(subject: str, found: str, remedy: str = "") -> Issue:
-    """Something that is no disagreement, or will be none."""
+    """Return something that is no disagreement, or will be none."""
     return Issue(Finding("warning", subject, found, remedy))

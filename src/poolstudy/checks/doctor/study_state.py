@@ -1,4 +1,4 @@
-"""One study as it stands in both books and on the disk."""
+"""One study as the Optuna and MLflow databases and the disk have it."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -17,17 +17,12 @@ from poolstudy.study.uploader import Uploader
 from poolstudy.tracking import StoredRun, Tracker, every_run, is_own
 from poolstudy.trial.attempt_folder import trained_result
 
-_PATIENCE = 60.0  # seconds for MLflow to be told what was left
+_PATIENCE = 60.0  # seconds for the upload to MLflow
 
 
 @dataclass(frozen=True)
 class Project:
-    """A project: its folder, and where it tracks.
-
-    Attributes:
-        uri: of MLflow's store, resolved.
-        artifacts: where an SQLite store keeps files.
-    """
+    """A project's folder, its resolved MLflow address, and the folder where an SQLite store keeps artifacts."""
 
     root: Path
     uri: str
@@ -47,11 +42,10 @@ class StudyState:
     """A study.
 
     Attributes:
-        uri: where its runs are, resolved.
+        uri: the resolved address of its runs.
         history: Optuna's; None where it has none.
-        runs: MLflow's, that are not deleted, oldest first; of a store that others use too, those only that are known
-            to be of this book.
-        foreign_runs: how many others there are.
+        runs: MLflow's that are not deleted, oldest first; in a shared store only those known to be this study's.
+        foreign_runs: the number of the others.
     """
 
     project: Project
@@ -63,26 +57,26 @@ class StudyState:
 
     @classmethod
     def read(cls, project: Project, study: str, uri: str) -> Self:
-        """As it stands now.
+        """Read the study.
 
         Raises:
-            StoreError: a book cannot be read.
+            StoreError: a database cannot be read.
         """
         histories = read_histories(project.optuna) if project.optuna.exists() else {}
         history, runs = histories.get(study), tuple(every_run(uri, study))
-        ours = runs if is_own(uri, project.root) else tuple(_of(history, runs))
-        return cls(project, study, uri, history, ours, foreign_runs=len(runs) - len(ours))
+        own = runs if is_own(uri, project.root) else tuple(_own_runs(history, runs))
+        return cls(project, study, uri, history, own, foreign_runs=len(runs) - len(own))
 
     @property
     def shared(self) -> bool:
-        """Whether other projects may write to its store, so that no lock here tells whether one works on a run."""
+        """Whether other projects may write to its store; locks on this machine do not cover them."""
         return not is_own(self.uri, self.project.root)
 
     @functools.cached_property
     def own(self) -> tuple[StoredRun, ...]:
-        """The study's own run, of which there should be one; first the one that goes on."""
-        found = (run for run in self.runs if run.kind == "study")
-        return tuple(sorted(found, key=lambda run: run.tags.get("poolstudy.book", "") != self.study_uid))
+        """The run of the study itself, of which there should be one; the one in use comes first."""
+        runs = (run for run in self.runs if run.kind == "study")
+        return tuple(sorted(runs, key=lambda run: run.tags.get("poolstudy.book", "") != self.study_uid))
 
     @property
     def study_uid(self) -> str:
@@ -94,29 +88,29 @@ class StudyState:
 
     @property
     def staging(self) -> Path:
-        """Where the folders of attempts lie that MLflow has not heard everything of."""
+        """The folder of attempts that are not fully uploaded."""
         return self.project.mlruns / "staging" / self.name
 
     def is_staged(self, name: str) -> bool:
-        """Whether an attempt has a folder there, which the study's next start delivers."""
+        """Return whether an attempt has a folder that the study's next start uploads."""
         return (self.staging / name).is_dir()
 
     def trained(self, name: str) -> bool:
-        """Whether that folder holds a result: it counts, and is still to be drawn."""
+        """Return whether that folder holds a result: it counts, and is still to be rendered."""
         return trained_result(self.staging / name) is not None
 
     @functools.cached_property
     def config(self) -> StudyConfig:
-        """What was asked for, as the study's own run has it.
+        """The configuration of the study's own run.
 
         Raises:
-            ConfigurationError: it has it not, or another version of this program wrote it.
+            ConfigurationError: it is missing, or another version of this program wrote it.
         """
         text = self.own[0].text("config.json") if self.own else None
         try:
             if text:
                 return StudyConfig.model_validate_json(text)
-            reason = "it is not there"
+            reason = "it is missing"
         except ValidationError as error:
             reason = one_line(error)
         raise ConfigurationError(
@@ -127,8 +121,8 @@ class StudyState:
 
     @functools.cached_property
     def recovery_fix(self) -> Fix:
-        """One cure for all that a coordinator that died left open."""
-        what = "settles what is left open, as the next start would: what was not trained to its end is interrupted"
+        """One fix for everything that a crash left open."""
+        what = "ends what is left open, as the next start would: what was not trained to its end is interrupted"
         return Fix(what, functools.partial(recover_study, self))
 
     def tracker(self) -> Tracker:
@@ -137,22 +131,22 @@ class StudyState:
         return tracker
 
     def search(self) -> Search:
-        """Optuna's book, to be written to. There must be an attempt."""
+        """Open the study in Optuna's database, to write to it. There must be an attempt."""
         return Search(self.project.optuna, self.config, self.attempts[0].spec.data)
 
 
-def _of(history: StudyHistory | None, runs: Sequence[StoredRun]) -> Iterator[StoredRun]:
-    """The runs of a book: those it has noted, and those that say so, as an earlier version's do not."""
+def _own_runs(history: StudyHistory | None, runs: Sequence[StoredRun]) -> Iterator[StoredRun]:
+    """Yield the runs that Optuna's study has noted, those with its tag (older ones have none), and reproductions."""
     noted = {attempt.run_id for attempt in history.attempts} if history else set()
     for run in runs:
         tag = run.tags.get("poolstudy.book", "")
-        said = tag == (history.study_uid if history else "") and (tag or run.kind == "study")
-        if said or run.kind == "reproduction" or run.run_id in noted:
+        tagged = tag == (history.study_uid if history else "") and (tag or run.kind == "study")
+        if tagged or run.kind == "reproduction" or run.run_id in noted:
             yield run
 
 
 def recover_study(study: StudyState) -> None:
-    """Does what a study's start does about what the last one left open, but for what is still to be drawn.
+    """End what a crash left open, as a study's start does, except what is still to be rendered.
 
     Raises:
         PoolstudyError: the study's configuration is not what it was, or a store cannot be written.

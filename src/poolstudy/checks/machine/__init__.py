@@ -1,4 +1,4 @@
-"""What this machine has of what a study needs, and what to do about the rest. Nothing is downloaded."""
+"""The command check: whether this machine has what a study needs, and what to do if not. Nothing is downloaded."""
 
 import subprocess
 from collections.abc import Iterator
@@ -20,20 +20,17 @@ _MARKS: dict[Mark, tuple[str, str, str]] = {
     "warning": ("!", "!", "yellow"),
     "error": ("✗", "x", "bold red"),
 }
-"""As it is printed, in ASCII, and its colour."""
+"""Each mark as it is printed, in ASCII, and its colour."""
 
 
 def check_machine(config: StudyConfig, root: Path, console: Console) -> bool:
-    """Prints a line for each thing a study needs; answers whether none of them lacks.
-
-    Args:
-        root: the project's folder.
+    """Print a line for each thing a study needs; return whether none is missing.
 
     Raises:
         ConfigurationError: the data do not fit the settings.
     """
     works = True
-    with asking_tensorflow() as asked:  # it imports TensorFlow while the rest is looked at
+    with asking_tensorflow() as asked:  # it imports TensorFlow while the rest is checked
         for finding in _findings(config, root, asked):
             print_finding(finding, console)
             works = works and finding.mark != "error"
@@ -47,12 +44,12 @@ def _findings(config: StudyConfig, root: Path, asked: "subprocess.Popen[str]") -
     yield data(config.data, root)
     yield tracking_store(config.tracking.uri, root)
     yield optuna_store(root / "mlruns" / "optuna.db")
-    yield disk_space(root / "mlruns", config.study.trials)
+    yield disk_space(root / "mlruns", config)
     yield from tensorflow(asked, config.execution)
 
 
 def print_finding(finding: Finding, console: Console) -> None:
-    """One line; in a terminal a table's row, whose text wraps beside its subject."""
+    """Print one line; in a terminal a table's row, whose text wraps beside its subject."""
     mark, plain, colour = _MARKS[finding.mark]
     first = Text(encodable(console, mark, plain), colour)
     line = finding.found + (f"; {finding.remedy}" if finding.remedy else "")

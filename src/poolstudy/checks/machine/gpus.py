@@ -1,4 +1,4 @@
-"""TensorFlow, asked in processes of its own: what it trains on, or why it does not start, or has no GPU."""
+"""TensorFlow, in processes of its own: which devices it trains on, or why it does not start or finds no GPU."""
 
 import contextlib
 import json
@@ -35,9 +35,9 @@ _LOG_LINE = re.compile(r"(?:^|\s)([IWEF])(?:\d{4}|\s).*\.cc:\d+\] (.*)")  # seve
 
 @contextlib.contextmanager
 def asking_tensorflow(script: str = _LIST) -> Iterator["subprocess.Popen[str]"]:
-    """A process that asks TensorFlow something and prints JSON: should it crash, that is an answer too."""
+    """Start a process that asks TensorFlow something and prints JSON: a crash is an answer too."""
     environment = {"KERAS_BACKEND": "tensorflow"} | os.environ
-    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # its reasons are wanted
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # keep its reasons
     command, pipe = [sys.executable, "-c", script], subprocess.PIPE
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, errors="replace", env=environment)
     try:
@@ -48,11 +48,7 @@ def asking_tensorflow(script: str = _LIST) -> Iterator["subprocess.Popen[str]"]:
 
 
 def tensorflow(asked: "subprocess.Popen[str]", execution: ExecutionSection, trying: str = _TRY) -> Iterator[Finding]:
-    """What TensorFlow trains on, or why it does not start.
-
-    Args:
-        trying: the script that tries the GPU called {name}.
-    """
+    """Yield what TensorFlow trains on, or why it does not start; `trying` is a script that tries the GPU {name}."""
     answer, err = _answer(asked)
     if answer is None:
         yield Finding("error", "TensorFlow", err, f"{SETUP}, on a processor that TensorFlow is built for")
@@ -60,29 +56,29 @@ def tensorflow(asked: "subprocess.Popen[str]", execution: ExecutionSection, tryi
     listed, build = [Device(**gpu) for gpu in answer["gpus"]], answer["build"]
     tried = _tried(listed, trying)
     sight = inspect_machine(build)
-    yield from (_gpu(gpu, execution, sight, lonely=all(one.problem for one in tried)) for gpu in tried)
+    yield from (_gpu(gpu, execution, sight, none_works=all(one.problem for one in tried)) for gpu in tried)
     _, wrong = visible_cards(sight)
     if listed and wrong:
-        found = f"CUDA_VISIBLE_DEVICES={sight.visible!r}: {wrong} is no card here, so what follows it is not seen"
+        found = f"CUDA_VISIBLE_DEVICES={sight.visible!r}: there is no card {wrong}, so the cards after it are hidden"
         yield Finding("warning", "TensorFlow", found, "name cards by number, as nvidia-smi lists them, or by UUID")
     if not listed:
         yield _without_gpu(sight, reason(err), execution)
 
 
 def _answer(asked: "subprocess.Popen[str]") -> tuple[Any, str]:
-    """What a process answered, and what it printed; None, and why, where it did not."""
+    """Return the answer of a process and its stderr; or None and the reason."""
     try:
         out, err = asked.communicate(timeout=_SECONDS)
     except subprocess.TimeoutExpired:
         return None, f"no answer within {_SECONDS} s"
     if asked.returncode:
-        why = one_line((err.strip().splitlines() or ["it says nothing"])[-1])
+        why = one_line((err.strip().splitlines() or ["it printed no error"])[-1])
         return None, f"a process that imports it {death(asked.returncode)}: {why}"
     return json.loads(out.splitlines()[-1]), err
 
 
 def _tried(listed: Sequence[Device], trying: str) -> list[Device]:
-    """Each GPU as it is after it was used once, all at the same time."""
+    """Use each GPU once, all at the same time; return them with their problems."""
     with contextlib.ExitStack() as stack:
         asked = [stack.enter_context(asking_tensorflow(trying.format(name=gpu.name))) for gpu in listed]
         answers = [_answer(process) for process in asked]
@@ -92,14 +88,12 @@ def _tried(listed: Sequence[Device], trying: str) -> list[Device]:
     ]
 
 
-def _gpu(gpu: Device, execution: ExecutionSection, sight: Sight, *, lonely: bool) -> Finding:
-    """A GPU that TensorFlow lists; `lonely`: none of them can be used."""
+def _gpu(gpu: Device, execution: ExecutionSection, sight: Sight, *, none_works: bool) -> Finding:
     if gpu.problem:
         why, remedy = why_unusable(gpu.description, gpu.problem, sight)
-        mark: Mark = "error" if lonely and execution.require_gpu else "warning"
-        return Finding(
-            mark, "TensorFlow", f"GPU at /device:{gpu.name} ({gpu.description}) cannot be used: {why}", remedy
-        )
+        mark: Mark = "error" if none_works and execution.require_gpu else "warning"
+        found = f"GPU at /device:{gpu.name} ({gpu.description}) cannot be used: {why}"
+        return Finding(mark, "TensorFlow", found, remedy)
     facts = [f"compute capability {gpu.compute_capability}"] if gpu.compute_capability else []
     if card := nvidia.card_at(gpu.bus):
         facts += [f"{card.free / 1e9:.1f} of {card.memory / 1e9:.1f} GB free", f"driver {card.driver}"]
@@ -108,29 +102,27 @@ def _gpu(gpu: Device, execution: ExecutionSection, sight: Sight, *, lonely: bool
 
 
 def _versions(build: Mapping[str, object]) -> list[str]:
-    """What TensorFlow was built with; the libraries that are installed may be newer."""
+    """Return the versions that TensorFlow was built with; the installed libraries may be newer."""
     names = {"CUDA": build.get("cuda_version"), "cuDNN": build.get("cudnn_version")}
     return [f"built with {name} {version}" for name, version in names.items() if version]
 
 
-def _without_gpu(sight: Sight, said: str, execution: ExecutionSection) -> Finding:
-    why, remedy = why_no_gpu(sight, said)
+def _without_gpu(sight: Sight, message: str, execution: ExecutionSection) -> Finding:
+    why, remedy = why_no_gpu(sight, message)
     if execution.require_gpu:
         return Finding("error", "TensorFlow", f"{why}, and execution.require_gpu=true", f"{remedy}; or leave it out")
     cpus = len(placements(execution, [], cores(), 1, {}))
     workers, threads = some(cpus, "worker"), some(execution.threads_per_worker, "thread")
     found = f"{why}: training on the CPU ({some(cores(), 'core')}, {workers} of {threads})"
-    return (
-        Finding("ok", "TensorFlow", found)
-        if sight.driver == nvidia.NO_DRIVER
-        else Finding("warning", "TensorFlow", found, remedy)
-    )
+    if sight.driver == nvidia.NO_DRIVER:
+        return Finding("ok", "TensorFlow", found)
+    return Finding("warning", "TensorFlow", found, remedy)
 
 
 def reason(err: str) -> str:
-    """TensorFlow's own, out of what it printed: the last of its gravest messages about GPUs; empty without one."""
+    """Return the last of the most severe messages about GPUs in TensorFlow's stderr; empty if there is none."""
     messages = [match.groups() for line in err.splitlines() if (match := _LOG_LINE.search(line))]
     about = [entry for entry in messages if re.search(r"cuda|cudnn|gpu|dlopen|nvidia", entry[1], re.IGNORECASE)]
-    gravest = max(("IWEF".index(severity) for severity, _ in about), default=0)
-    last = [text for severity, text in about if "IWEF".index(severity) == gravest]
+    severest = max(("IWEF".index(severity) for severity, _ in about), default=0)
+    last = [text for severity, text in about if "IWEF".index(severity) == severest]
     return one_line(last[-1]) if last else ""

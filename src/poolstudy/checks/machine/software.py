@@ -14,7 +14,7 @@ from poolstudy.errors import one_line
 
 
 def python() -> Finding:
-    """Whether this Python is one that the package asks for."""
+    """Check that the package supports this Python."""
     version = sys.version.split()[0]
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         asked = importlib.metadata.metadata("poolstudy")["Requires-Python"]
@@ -24,11 +24,11 @@ def python() -> Finding:
 
 
 def packages(package: str) -> Iterator[Finding]:
-    """Whether every package that an installed one requires is there in a version that fits."""
+    """Check that every package that an installed one requires is there in a version that fits."""
     try:
         requirements = [Requirement(text) for text in importlib.metadata.requires(package) or []]
     except importlib.metadata.PackageNotFoundError:
-        yield Finding("warning", "packages", f"{package} is not installed, so what it needs is not known", SETUP)
+        yield Finding("warning", "packages", f"{package} is not installed, so its requirements are unknown", SETUP)
         return
     fitting = []
     for asked in requirements:
@@ -47,11 +47,11 @@ def packages(package: str) -> Iterator[Finding]:
 
 
 def program_dot() -> Finding:
-    """Whether Graphviz' program answers."""
+    """Check that Graphviz' program answers."""
     try:
-        said = subprocess.run(["dot", "-V"], capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(["dot", "-V"], capture_output=True, text=True, timeout=30, check=True)
     except FileNotFoundError:
-        return Finding("error", "dot", "no such program; Graphviz' draws the diagrams", f"install graphviz, or {SETUP}")
+        return Finding("error", "dot", "no such program; Graphviz draws the diagrams", f"install graphviz, or {SETUP}")
     except (OSError, subprocess.SubprocessError) as error:
         return Finding("error", "dot", one_line(error), "install graphviz anew")
-    return Finding("ok", "dot", one_line(said.stderr or said.stdout))
+    return Finding("ok", "dot", one_line(done.stderr or done.stdout))

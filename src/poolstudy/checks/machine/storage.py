@@ -1,4 +1,4 @@
-"""What lies on the disk, or is to: the images, the two stores, room for the trials."""
+"""The disk: the images, the two databases, space for the trials."""
 
 import os
 import shutil
@@ -9,16 +9,18 @@ from pathlib import Path
 from poolstudy.checks.finding import Finding, some
 from poolstudy.data.loading import find_folder, load_search_data
 from poolstudy.errors import DataError, StoreError, one_line, without_password
+from poolstudy.spec.config import StudyConfig
 from poolstudy.spec.datasets import DigitsData, IdxData
+from poolstudy.study.startup_estimate import trial_bytes
+from poolstudy.system.formats import size
 
 _GIGABYTE = 1e9
-_TRIAL_BYTES = 5e6  # a trial's files: its model, pictures and tables
 _LOW = 2 * _GIGABYTE
 _NOT_YET = "is not made yet: the first study makes it"
 
 
 def data(section: IdxData | DigitsData, root: Path) -> Finding:
-    """Whether the images are here and right; every check of a study's start is made.
+    """Check that the images are here and right, with every check of a study's start.
 
     Raises:
         ConfigurationError: they do not fit the settings.
@@ -38,17 +40,16 @@ def data(section: IdxData | DigitsData, root: Path) -> Finding:
 
 
 def _not_here(section: IdxData) -> Finding:
-    files = f"put {section.images.file} and {section.labels.file} into {(*section.search, 'data.path')[0]}"
+    remedy = f"put {section.images.file} and {section.labels.file} into {(*section.search, 'data.path')[0]}"
     found = f"{section.name} is not in {', '.join(section.search) or 'data.path'}"
     if not section.mirrors:
-        return Finding("error", "data", found, files)
-    return Finding(
-        "warning", "data", f"{found}: would be downloaded from {section.mirrors[0]}", f"without a network: {files}"
-    )
+        return Finding("error", "data", found, remedy)
+    found += f": would be downloaded from {section.mirrors[0]}"
+    return Finding("warning", "data", found, f"without a network: {remedy}")
 
 
 def tracking_store(uri: str, root: Path) -> Finding:
-    """Whether MLflow's store answers."""
+    """Check that MLflow's store answers."""
     from poolstudy.tracking import count_runs, database_of, resolved_uri
 
     try:
@@ -70,13 +71,12 @@ def _server(uri: str, where: str) -> Finding:
         with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5):
             return Finding("ok", "MLflow", f"{where} answers")
     except (urllib.error.URLError, OSError, ValueError) as error:
-        return Finding(
-            "error", "MLflow", f"{where} does not answer ({one_line(error)})", "start it, or unset MLFLOW_TRACKING_URI"
-        )
+        found = f"{where} does not answer ({one_line(error)})"
+        return Finding("error", "MLflow", found, "start it, or unset MLFLOW_TRACKING_URI")
 
 
 def optuna_store(database: Path) -> Finding:
-    """Whether Optuna's database can be read."""
+    """Check that Optuna's database can be read."""
     if not database.exists():
         return Finding("ok", "Optuna", f"{database} {_NOT_YET}")
     from poolstudy.search.storage import count_trials
@@ -88,14 +88,15 @@ def optuna_store(database: Path) -> Finding:
     return Finding("ok", "Optuna", f"{database}: {some(studies, 'study', 'studies')}, {some(trials, 'trial')}")
 
 
-def disk_space(folder: Path, trials: int) -> Finding:
-    """Whether there is room for so many trials, and leave to write."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
-        return Finding("error", "disk", f"{there} cannot be written", "mend its permissions")
-    free, need = shutil.disk_usage(there).free, trials * _TRIAL_BYTES
-    takes = f"{some(trials, 'trial takes', 'trials take')} about {need / 1e6:,.0f} MB"
-    found = f"{free / _GIGABYTE:.1f} GB free at {there}; {takes}"
+def disk_space(folder: Path, config: StudyConfig) -> Finding:
+    """Check that the disk has space for a study's trials, and that the folder can be written."""
+    folder = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return Finding("error", "disk", f"{folder} cannot be written", "fix its permissions")
+    trials = config.study.trials
+    free, need = shutil.disk_usage(folder).free, trials * trial_bytes(config)
+    takes = f"{some(trials, 'trial takes', 'trials take')} up to {size(need)}"
+    found = f"{free / _GIGABYTE:.1f} GB free at {folder}; {takes}"
     if free < max(need, _LOW):
-        return Finding("warning", "disk", found, "make room, or lower study.trials")
+        return Finding("warning", "disk", found, "free space, or lower study.trials")
     return Finding("ok", "disk", found)

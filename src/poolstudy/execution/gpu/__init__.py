@@ -1,1 +1,1 @@
-"""GPUs, as TensorFlow and NVIDIA's driver see them."""
+"""GPUs as TensorFlow and NVIDIA's driver report them."""

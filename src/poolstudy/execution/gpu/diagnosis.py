@@ -1,4 +1,4 @@
-"""Why TensorFlow has no GPU: what is known of driver, cards and libraries, and the first thing that explains it."""
+"""Diagnosis of GPUs that TensorFlow cannot use, from the driver, the cards and the installed libraries."""
 
 import importlib.metadata
 import os
@@ -9,21 +9,20 @@ from dataclasses import dataclass, field
 from poolstudy.execution.gpu import nvidia
 from poolstudy.execution.gpu.nvidia import Card
 
-_SETUP = "make setup, where nvidia-smi answers, installs them"
-_ROOM = 500e6  # bytes; CUDA's context and TensorFlow's libraries take some hundreds of megabytes of a card
+_SETUP = "make setup installs them where nvidia-smi works"
+_MIN_FREE = 500e6  # bytes; CUDA's context and TensorFlow's libraries take some hundreds of megabytes
 _CUDA_WHEEL = "nvidia-cudnn-cu12"
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What can be known without TensorFlow's help.
+    """Facts about this machine's GPUs.
 
     Attributes:
-        driver: why NVIDIA's driver does not answer; empty where it does.
-        cards: all that the driver has.
-        visible: CUDA_VISIBLE_DEVICES, None where it is not set.
-        build: what TensorFlow says of its own build (`tf.sysconfig.get_build_info`).
-        libraries: whether the wheels with CUDA's libraries are installed.
+        driver: why NVIDIA's driver does not answer; empty if it does.
+        visible: CUDA_VISIBLE_DEVICES; None if it is not set.
+        build: result of `tf.sysconfig.get_build_info`.
+        libraries: the wheels with CUDA's libraries are installed.
     """
 
     driver: str = ""
@@ -34,7 +33,7 @@ class Sight:
 
 
 def inspect_machine(build: Mapping[str, object]) -> Sight:
-    """What this machine has."""
+    """Collect the facts about this machine."""
     try:
         libraries = bool(importlib.metadata.version(_CUDA_WHEEL))
     except importlib.metadata.PackageNotFoundError:
@@ -42,16 +41,12 @@ def inspect_machine(build: Mapping[str, object]) -> Sight:
     return Sight(nvidia.problem(), nvidia.cards(), os.environ.get("CUDA_VISIBLE_DEVICES"), build, libraries)
 
 
-def why_no_gpu(sight: Sight, said: str = "") -> tuple[str, str]:
-    """Why TensorFlow lists no GPU, and what to do: the first cause that is seen, else what TensorFlow said.
-
-    Args:
-        said: its own reason, if it gave one.
-    """
-    return next(_causes(sight, said))
+def why_no_gpu(sight: Sight, reason: str = "") -> tuple[str, str]:
+    """Return why TensorFlow lists no GPU and what to do: the first cause that applies, else TensorFlow's `reason`."""
+    return next(_causes(sight, reason))
 
 
-def _causes(sight: Sight, said: str) -> Iterator[tuple[str, str]]:
+def _causes(sight: Sight, reason: str) -> Iterator[tuple[str, str]]:
     if sight.driver:
         yield sight.driver, _for_driver(sight.driver)
     if not sight.cards:
@@ -71,36 +66,31 @@ def _causes(sight: Sight, said: str) -> Iterator[tuple[str, str]]:
         why = f"{names} here, but its driver ({card.driver}) has CUDA {card.cuda}; TensorFlow is built for {built}"
         yield why, f"update the driver to one with CUDA {wanted}"
     least = _least_capability(sight.build)
-    if all(_version(one.compute_capability) < least for one in seen):
+    if all(_version(visible.compute_capability) < least for visible in seen):
         have = f"{names} here, of compute capability {card.compute_capability}"
         yield f"{have}; this TensorFlow has code from {least[0]}.{least[1]} on", "use a newer card, or the CPU"
     if not sight.libraries:
         yield f"{names} here, but CUDA's libraries are not ({_CUDA_WHEEL} and others)", _SETUP
-    yield f"{names} here, but TensorFlow finds no GPU ({said or 'it does not say why'})", "see what nvidia-smi says"
+    yield f"{names} here, but TensorFlow finds no GPU ({reason or 'it does not say why'})", "see what nvidia-smi says"
 
 
 def why_unusable(name: str, problem: str, sight: Sight) -> tuple[str, str]:
-    """Why a GPU that TensorFlow lists cannot be used, and what to do.
-
-    Args:
-        name: the card's.
-        problem: what TensorFlow said when it was tried.
-    """
+    """Return why a card that TensorFlow lists cannot be used and what to do; `problem` is TensorFlow's error."""
     if card := full_card(name, sight):
-        room = f"{card.free / 1e9:.1f} of {card.memory / 1e9:.1f} GB are free"
-        return f"no free memory: {room}", "end what holds it (nvidia-smi lists it), or name another card"
+        free = f"{card.free / 1e9:.1f} of {card.memory / 1e9:.1f} GB are free"
+        return f"no free memory: {free}", "end what holds it (nvidia-smi lists it), or name another card"
     return problem, "see what nvidia-smi and dmesg say; a card that hangs needs a reset"
 
 
 def full_card(name: str, sight: Sight) -> Card | None:
-    """A card of this name that has no memory free to speak of."""
-    return next((card for card in visible_cards(sight)[0] if card.name == name and card.free < _ROOM), None)
+    """Return a visible card of this name whose memory is taken, or None."""
+    return next((card for card in visible_cards(sight)[0] if card.name == name and card.free < _MIN_FREE), None)
 
 
 def visible_cards(sight: Sight) -> tuple[list[Card], str]:
-    """The cards that CUDA_VISIBLE_DEVICES shows, and the entry of it that is wrong; CUDA reads no further than that.
+    """Return the cards that CUDA_VISIBLE_DEVICES shows, and its first wrong entry, after which CUDA reads no further.
 
-    CUDA may count alike cards in another order than the driver; which are seen does not depend on it, for them.
+    Numbers mean the driver's order here. CUDA may order identical cards differently, which changes nothing for them.
     """
     if sight.visible is None:
         return list(sight.cards), ""
@@ -131,9 +121,8 @@ def _names(cards: Sequence[Card]) -> str:
 
 
 def _least_capability(build: Mapping[str, object]) -> tuple[int, int]:
-    """The oldest compute capability that a build has code for; (0, 0) where it does not say."""
-    named = build.get("cuda_compute_capabilities")
-    versions = re.findall(r"(\d+)(\d)", str(named or ""))  # sm_60, sm_100, compute_90
+    """Return the oldest compute capability that a build has code for; (0, 0) if unknown."""
+    versions = re.findall(r"(\d+)(\d)", str(build.get("cuda_compute_capabilities", "")))  # sm_60, sm_100, compute_90
     return min(((int(major), int(minor)) for major, minor in versions), default=(0, 0))
 
 

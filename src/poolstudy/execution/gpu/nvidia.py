@@ -1,4 +1,4 @@
-"""What NVIDIA's driver says of its cards. Knows nvidia-ml-py alone; where there is no driver there are no cards."""
+"""Cards that NVIDIA's driver reports through nvidia-ml-py; none without a driver."""
 
 import contextlib
 from dataclasses import dataclass
@@ -14,15 +14,13 @@ _MEGABYTE = 1e6  # as MLflow counts them
 
 @dataclass(frozen=True)
 class Card:
-    """A card, as the driver has it.
+    """Card as the driver reports it.
 
     Attributes:
-        bus: its PCI address, such as "0000:17:00.0": CUDA and the driver count cards differently, this both know.
-        uuid: such as "GPU-…"; CUDA_VISIBLE_DEVICES may name it.
-        compute_capability: such as "9.0".
-        memory, free: bytes; what other processes hold is not free.
-        driver: its version.
-        cuda: the newest CUDA that the driver has, such as "12.4".
+        bus: PCI address, such as "0000:17:00.0"; CUDA and the driver agree on it, but not on the order of cards.
+        uuid: such as "GPU-…"; CUDA_VISIBLE_DEVICES may contain it.
+        memory, free: bytes in all, and not held by any process.
+        cuda: newest version that the driver supports, such as "12.4".
     """
 
     name: str
@@ -36,9 +34,9 @@ class Card:
 
 
 def problem() -> str:
-    """Why the driver does not answer; empty where it does."""
+    """Return why the driver does not answer, or "" if it does."""
     try:
-        pynvml.nvmlInit()  # again and again: it counts
+        pynvml.nvmlInit()  # counted by the library, so repeated calls are fine
     except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
         return NO_DRIVER
     except pynvml.NVMLError as error:
@@ -48,51 +46,51 @@ def problem() -> str:
 
 
 def cards() -> list[Card]:
-    """Every card in the driver's order, whether or not this process may use it; none where it does not answer."""
+    """Return all cards in the driver's order, also those hidden from this process; [] if it does not answer."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return []
-    found = []
+    listed = []
     with contextlib.suppress(pynvml.NVMLError):
         for index in range(pynvml.nvmlDeviceGetCount()):
-            with contextlib.suppress(pynvml.NVMLError):  # that one is lost
-                found.append(_card(pynvml.nvmlDeviceGetHandleByIndex(index)))
+            with contextlib.suppress(pynvml.NVMLError):  # this card is lost
+                listed.append(_card(pynvml.nvmlDeviceGetHandleByIndex(index)))
     pynvml.nvmlShutdown()
-    return found
+    return listed
 
 
 def card_at(bus: str) -> Card | None:
-    """The card at a PCI address, however it is written; None where the driver knows none there."""
+    """Return the card at a PCI address in either notation, or None."""
     return next((card for card in cards() if bus and card.bus == _address(bus)), None)
 
 
 class Meter:
-    """Load and memory of cards while they work; what a card or driver does not tell is left out."""
+    """Reader of cards' load and memory; values that a card or driver does not report are left out."""
 
     def __init__(self) -> None:
         self._handles: dict[str, Any] = {}
 
     def read(self, device: Device) -> dict[str, float]:
-        """What a GPU does now, under the names that MLflow's own system metrics have; nothing of the CPU."""
+        """Return the GPU's present values under the names of MLflow's system metrics; {} for the CPU."""
         handle = self._handle(device.bus)
         if handle is None:
             return {}
-        found = {}
+        values = {}
         with contextlib.suppress(pynvml.NVMLError):  # not every card has it
-            found["utilization_percentage"] = float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+            values["utilization_percentage"] = float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
         with contextlib.suppress(pynvml.NVMLError):
             memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            found["memory_usage_megabytes"] = memory.used / _MEGABYTE
-            found["memory_usage_percentage"] = round(100 * memory.used / memory.total, 1)
+            values["memory_usage_megabytes"] = memory.used / _MEGABYTE
+            values["memory_usage_percentage"] = round(100 * memory.used / memory.total, 1)
         number = device.name.partition(":")[2]
-        return {f"system/gpu_{number}_{what}": value for what, value in found.items()}
+        return {f"system/gpu_{number}_{name}": value for name, value in values.items()}
 
     def _handle(self, bus: str) -> Any:
         if bus not in self._handles:
             self._handles[bus] = None
             with contextlib.suppress(pynvml.NVMLError):
-                pynvml.nvmlInit()  # for as long as this process lives: starting it takes longer than asking it
+                pynvml.nvmlInit()  # kept open: this takes longer than a reading
                 self._handles[bus] = pynvml.nvmlDeviceGetHandleByPciBusId(bus) if bus else None
         return self._handles[bus]
 
@@ -113,11 +111,11 @@ def _card(handle: Any) -> Card:
     )
 
 
-def _text(said: str | bytes) -> str:
-    return said.decode(errors="replace") if isinstance(said, bytes) else said
+def _text(value: str | bytes) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _address(bus: str) -> str:
-    """A PCI address with a domain of four digits, in small letters: the driver writes eight and large ones."""
+    """Return a PCI address in lower case with a domain of four digits; the driver uses upper case and eight."""
     domain, _, rest = bus.lower().partition(":")
     return f"{domain[-4:]}:{rest}"

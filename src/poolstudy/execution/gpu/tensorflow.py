@@ -1,4 +1,4 @@
-"""GPUs, as TensorFlow sees them, and what a process computes on."""
+"""TensorFlow's GPUs, and the choice of the device that a process computes on."""
 
 import contextlib
 import os
@@ -20,23 +20,23 @@ _DEVICE_ERRORS = (
 
 
 def list_gpus() -> list[Device]:
-    """The GPUs that TensorFlow lists, in its order; none is tried.
+    """Return the GPUs in TensorFlow's order, untried.
 
-    To be asked in a process of its own: it starts CUDA, which does not survive a fork.
+    Call it in a process of its own: it starts CUDA, which does not survive a fork.
     """
     gpus = tf.config.list_physical_devices("GPU")
     return [_device(index, tf.config.experimental.get_device_details(gpu)) for index, gpu in enumerate(gpus)]
 
 
 def build() -> dict[str, object]:
-    """What TensorFlow says of its own build: for CUDA or not, of which version, for which cards."""
+    """Return facts about TensorFlow's build, such as the CUDA version and the compute capabilities."""
     return dict(tf.sysconfig.get_build_info())
 
 
 def try_gpu(name: str) -> Device:
-    """A GPU that was used for a moment, as training uses it: what it is, or why it cannot be used.
+    """Use a GPU briefly as training does; return it, with its problem if it has one.
 
-    To be asked in a process of its own, which then ends and with it what it holds of the card's memory.
+    Call it in a process of its own: the card's memory is freed only when that ends.
     """
     use_device(name, threads=1)
     device = list_gpus()[_number(name)]
@@ -49,13 +49,12 @@ def try_gpu(name: str) -> Device:
 
 
 def use_device(name: str, threads: int, memory_mb: int | None = None) -> None:
-    """Fixes what this process computes on; to be called before its first operation, later only with the same arguments.
+    """Fix the device of this process. Call it before the first operation; later calls need the same arguments.
 
     Args:
-        name: "CPU:0", or "GPU:n", of which it then sees no other.
+        name: "CPU:0", or "GPU:n"; other GPUs become invisible.
         threads: within an operation; operations run one after the other.
-        memory_mb: the most that it takes of the GPU's memory; None: what it needs. Either way it takes it as it
-            needs it, and gives nothing back before it ends.
+        memory_mb: limit on the GPU's memory, None: no limit; memory is taken as needed and kept until the process ends.
 
     Raises:
         DeviceError: there is no such GPU.
@@ -68,9 +67,7 @@ def use_device(name: str, threads: int, memory_mb: int | None = None) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.set_visible_devices(mine, "GPU")
     for gpu in mine:
-        os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = (
-            "true"  # also up to a limit, where TensorFlow's API takes one or the other
-        )
+        os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # TensorFlow's API takes growth or a limit, not both
         if memory_mb is None:
             tf.config.experimental.set_memory_growth(gpu, True)
         else:
@@ -80,10 +77,10 @@ def use_device(name: str, threads: int, memory_mb: int | None = None) -> None:
 
 @contextlib.contextmanager
 def blamed_on(device: str) -> Iterator[None]:
-    """On a GPU, what TensorFlow says of the device itself is no fault of the trial: another try may succeed.
+    """Blame a GPU, not the trial, for TensorFlow's device errors in the block: another try may succeed.
 
     Raises:
-        DeviceError: in place of such an error. On the CPU every error stays what it is.
+        DeviceError: in place of such an error. On the CPU errors stay as they are.
     """
     try:
         yield
@@ -107,7 +104,7 @@ def _number(name: str) -> int:
 
 
 def _use(*, jit_compile: bool) -> None:
-    """A convolution and a matrix product, so that their libraries are loaded, and XLA's compiler is."""
+    """Compute a convolution and a matrix product, to load their libraries and XLA's compiler."""
 
     @tf.function(jit_compile=jit_compile)  # type: ignore[untyped-decorator]  # tensorflow has no types
     def compute(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -120,13 +117,13 @@ def _use(*, jit_compile: bool) -> None:
 
 
 def _bus(index: int) -> str:
-    """The PCI address of a GPU; empty where TensorFlow does not tell it."""
-    from tensorflow.python.client import device_lib  # the only place where TensorFlow names it
+    """Return the PCI address of a GPU; empty if TensorFlow does not report it."""
+    from tensorflow.python.client import device_lib  # nothing else in TensorFlow reports it
 
     options = tf.compat.v1.GPUOptions(allow_growth=True, visible_device_list=str(index))
     try:
         devices = device_lib.list_local_devices(tf.compat.v1.ConfigProto(gpu_options=options))
     except (tf.errors.OpError, RuntimeError, ValueError):
         return ""
-    found = (re.search(r"pci bus id: ([0-9a-fA-F:.]+)", one.physical_device_desc) for one in devices)
-    return next((match[1].lower() for match in found if match), "")
+    matches = (re.search(r"pci bus id: ([0-9a-fA-F:.]+)", device.physical_device_desc) for device in devices)
+    return next((match[1].lower() for match in matches if match), "")

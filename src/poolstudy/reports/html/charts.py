@@ -1,24 +1,29 @@
-"""Small charts as SVG in the page itself: sharp on paper, and light or dark as the page is.
+"""Small SVG charts inside a page.
 
-They are made of numbers and of our own words alone, so nothing in them needs escaping. Colours are classes that the
-page's style gives: `average`, `max`, `neutral`, `ghost`.
+They hold only numbers and our own words, so nothing needs escaping, except the names in a matrix. Their colours are
+CSS classes: `average`, `max`, `neutral`, `ghost`.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup, escape
+
+from poolstudy.figures.panel import round_ticks
+from poolstudy.reports.html.numbers import MINUS
 
 WIDTH, HEIGHT = 248, 132
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 6, 8, 20
+_NAME_WIDTH = 64  # of the row names of a matrix
 
 Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A chart's axes: what its x and y span."""
+    """Axes of a chart: the ranges of x and y, and the chart's size."""
 
     x: tuple[float, float]
     y: tuple[float, float]
@@ -26,26 +31,26 @@ class Frame:
     height: float = HEIGHT
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point lies on the chart, from its upper left corner."""
-        across = (x - self.x[0]) / ((self.x[1] - self.x[0]) or 1)
+        """Return a point's position on the chart, from the upper left corner."""
+        right = (x - self.x[0]) / ((self.x[1] - self.x[0]) or 1)
         up = (y - self.y[0]) / ((self.y[1] - self.y[0]) or 1)
         wide, high = self.width - _LEFT - _RIGHT, self.height - _TOP - _BOTTOM
-        return _LEFT + across * wide, self.height - _BOTTOM - up * high
+        return _LEFT + right * wide, self.height - _BOTTOM - up * high
 
     def path(self, points: Points) -> str:
-        """The line through points, as SVG writes it."""
+        """Return the SVG path through the finite points."""
         placed = (self.place(x, y) for x, y in points if math.isfinite(y))
         return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in placed) if points else ""
 
 
-def svg(frame: Frame, parts: Iterator[str], alternative: str, kind: str = "") -> Markup:
-    """A whole chart; `alternative` says in words what it shows, to those who cannot see it; `kind` is a class."""
+def svg(frame: Frame, parts: Iterable[str], label: str, kind: str = "") -> Markup:
+    """Return a whole chart; `label` describes it for screen readers, `kind` is a CSS class."""
     size = f'viewBox="0 0 {frame.width:g} {frame.height:g}"'
-    return Markup(f'<svg class="chart {kind}" {size} role="img" aria-label="{alternative}">{"".join(parts)}</svg>')  # noqa: S704
+    return Markup(f'<svg class="chart {kind}" {size} role="img" aria-label="{label}">{"".join(parts)}</svg>')  # noqa: S704
 
 
 def axes(frame: Frame, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Iterator[str]:
-    """Ticks with their numbers, and a hair line at each of y."""
+    """Yield labelled ticks, and a thin grid line at each of y."""
     right = frame.width - _RIGHT
     for tick in y_ticks:
         _, y = frame.place(frame.x[0], tick)
@@ -66,95 +71,70 @@ def dot(frame: Frame, x: float, y: float, kind: str, radius: float = 3) -> str:
 
 
 def steps(edges: Sequence[float], heights: Sequence[float]) -> list[tuple[float, float]]:
-    """The outline of bars, from the ground to the ground."""
-    pairs = [(edge, height) for low, high, height in zip(edges, edges[1:], heights, strict=False)
-             for edge, height in ((low, height), (high, height))]  # fmt: skip
-    return [(edges[0], 0), *pairs, (edges[-1], 0)]
+    """Return the outline of a histogram's bars, from 0 to 0."""
+    return list(zip(np.repeat(edges, 2).tolist(), [0, *np.repeat(heights, 2).tolist(), 0], strict=True))
 
 
 def ticks(low: float, high: float, most: int = 4) -> list[float]:
-    """Round numbers from `low` to `high`: at most so many, a step of 1, 2 or 5 times a power of ten apart."""
-    if not high > low:
-        return [low]
-    rough = (high - low) / most
-    power = 10 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
-    first = math.ceil(low / step - 1e-9)
-    return [round(index * step, 12) for index in range(first, math.floor(high / step + 1e-9) + 1)]
+    """Return round numbers from `low` to `high`, at most `most` steps of 1, 2 or 5 times a power of ten."""
+    return round_ticks(low, high, most, steps=(1, 2, 5, 10)) if high > low else [low]
 
 
 def epochs(last: int) -> list[float]:
-    """Whole numbers to mark epochs by, the first and about four more."""
-    step = max(1, math.ceil((last - 1) / 4))
-    return [float(epoch) for epoch in range(1, last + 1, step)]
+    """Return the epochs to label: the first and about four more."""
+    return [float(epoch) for epoch in range(1, last + 1, max(1, math.ceil((last - 1) / 4)))]
 
 
 def _tick(value: float) -> str:
-    return f"{value:g}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:g}".replace("-", MINUS)
 
 
-# What the pages show by them
-
-
-def curve(frame: Frame, ghost: str, training: Points, validation: Points, best: int, kind: str, what: str) -> Markup:
-    """One run's curve of a metric over epochs, before those of all runs, faint.
+def curve(frame: Frame, ghost: str, training: Points, validation: Points, best: int, kind: str, label: str) -> Markup:
+    """Draw one run's curves of a metric, in front of all runs' faint ones.
 
     Args:
-        ghost: the ID of the others' path, as `ghosts` defines it.
+        ghost: the ID of the path that `ghosts` defines.
         best: the epoch to mark.
     """
-    marked = [dot(frame, x, y, kind) for x, y in validation if x == best]
-    parts = [
-        *axes(frame, epochs(round(frame.x[1])), ticks(*frame.y)),
-        f'<use href="#{ghost}"/>',
-        line(frame, training, "neutral"),
-        line(frame, validation, kind),
-        *marked,
-    ]
-    return svg(frame, iter(parts), what)
+    parts = [*axes(frame, epochs(round(frame.x[1])), ticks(*frame.y)), f'<use href="#{ghost}"/>']
+    parts += [line(frame, training, "neutral"), line(frame, validation, kind)]
+    parts += [dot(frame, x, y, kind) for x, y in validation if x == best]
+    return svg(frame, parts, label)
 
 
 def ghosts(frame: Frame, name: str, curves: Sequence[Points]) -> Markup:
-    """All runs' curves as one path, to be used in each chart."""
+    """Return all runs' curves as one path, which each chart refers to."""
     path = "".join(frame.path(points) for points in curves if len(points) > 1)
     return Markup(f'<path id="{name}" class="ghost" d="{path}"/>')  # noqa: S704
 
 
 def histogram(
-    frame: Frame, edges: Sequence[float], before: Sequence[float], after: Sequence[float], kind: str, what: str
+    frame: Frame, edges: Sequence[float], before: Sequence[float], after: Sequence[float], kind: str, label: str
 ) -> Markup:
-    """Untrained weights as a grey area, trained ones as an outline."""
+    """Draw untrained weights as a grey area, trained ones as an outline."""
     area = f'<path class="area neutral" d="{frame.path(steps(edges, before))}"/>' if before else ""
-    low, high = frame.x
-    parts = [
-        *axes(frame, [tick for tick in ticks(low, high) if abs(tick) < high * 0.95], ticks(*frame.y, most=3)),
-        area,
-        line(frame, steps(edges, after), kind),
-    ]
-    return svg(frame, iter(parts), what)
+    x_ticks = [tick for tick in ticks(*frame.x) if abs(tick) < frame.x[1] * 0.95]
+    parts = [*axes(frame, x_ticks, ticks(*frame.y, most=3)), area, line(frame, steps(edges, after), kind)]
+    return svg(frame, parts, label)
 
 
-_NAMES = 64  # what a matrix leaves for the names of its rows
-
-
-def matrix(picture: str, texts: Sequence[Sequence[tuple[str, bool]]], names: Sequence[str], what: str) -> Markup:
-    """A square table over its picture.
+def matrix(picture: str, texts: Sequence[Sequence[tuple[str, bool]]], names: Sequence[str], label: str) -> Markup:
+    """Draw a square table over its picture.
 
     Args:
-        picture: its address; one pixel a cell.
-        texts: of each row the cells' texts, and whether a text stands on a dark cell.
+        picture: its URI; one pixel per cell.
+        texts: the cells' texts by row, each with whether its cell is dark.
         names: of the rows.
     """
-    side = WIDTH - _NAMES
+    side = WIDTH - _NAME_WIDTH
     cell = side / max(len(names), 1)
-    parts = [f'<image href="{picture}" x="{_NAMES}" y="0" width="{side}" height="{side}" class="pixels"/>']
+    parts = [f'<image href="{picture}" x="{_NAME_WIDTH}" y="0" width="{side}" height="{side}" class="pixels"/>']
     for row, name in enumerate(names):
         y = (row + 0.5) * cell + 2.5
-        parts.append(f'<text x="{_NAMES - 5}" y="{y:.1f}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<text x="{_NAME_WIDTH - 5}" y="{y:.1f}" text-anchor="end">{escape(name)}</text>')
         for column, (text, dark) in enumerate(texts[row] if texts else ()):
             if text:
                 ink = "on-dark" if dark else "on-light"
-                parts.append(
-                    f'<text class="cell {ink}" x="{_NAMES + (column + 0.5) * cell:.1f}" y="{y:.1f}">{text}</text>'
-                )
-    return svg(Frame((0, 1), (0, 1), WIDTH, side), iter(parts), what)
+                x = _NAME_WIDTH + (column + 0.5) * cell
+                parts.append(f'<text class="cell {ink}" x="{x:.1f}" y="{y:.1f}">{text}</text>')
+    return svg(Frame((0, 1), (0, 1), WIDTH, side), parts, label)

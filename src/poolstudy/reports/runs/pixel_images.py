@@ -1,11 +1,10 @@
 """Kernels, feature maps and tables of numbers as plain pictures: one pixel a number, on a scale that is given.
 
-They are to be shown side by side, enlarged: so their columns are always as many, and a tile of one run is as large as
+They are shown side by side, enlarged: so their columns are always as many, and a tile of one run is as large as
 that of another. Equal numbers give equal bytes.
 """
 
 import io
-from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -22,25 +21,31 @@ MAP_SCALE: Colormap = colormaps["viridis"]
 BETTER_SCALE: Colormap = colormaps["PRGn"]
 """White at zero; green is better, purple worse."""
 WORSE = "#762A83"
-_SHOWN = 255  # colours of a palette; the last place of 256 is for what is not there
+_SHOWN = 255  # colours of a palette; the last index of 256 is for missing values
 
 COLUMNS = 8
 MOST_TILES, MOST_LINES = 64, 16
 
 
+def own_colours(pooling: Pooling | None) -> Colormap:
+    """Return the colours from white to that of a run's pooling."""
+    return shades(pooling) if pooling else colormaps["Greys"]
+
+
 def kernel_picture(kernel: FloatArray) -> FloatArray:
-    """A convolution: of one input channel the first 64 filters, 8 in a row; of more, 16 filters across and 16
-    channels down. NaN where there is nothing."""
+    """Return a convolution's kernels as tiles, NaN where there is none.
+
+    Of one input channel the first 64 filters, 8 in a row; of more, 16 filters across and 16 channels down.
+    """
     if kernel.shape[2] == 1:
-        return _wide(kernel[:, :, 0, :MOST_TILES].transpose(2, 0, 1), COLUMNS)
-    slices = kernel[:, :, :MOST_LINES, :MOST_LINES].transpose(2, 3, 0, 1)
-    full = np.full((slices.shape[0], MOST_LINES, *kernel.shape[:2]), np.nan, np.float32)
-    full[:, : slices.shape[1]] = slices
-    return mosaic(full.reshape(-1, *kernel.shape[:2]), MOST_LINES)
+        return _wide(kernel[:, :, 0, :MOST_TILES].transpose(2, 0, 1))
+    missing = max(0, MOST_LINES - kernel.shape[3])
+    tiles = np.pad(kernel[:, :, :MOST_LINES, :MOST_LINES], [(0, 0)] * 3 + [(0, missing)], constant_values=np.nan)
+    return mosaic(tiles.transpose(2, 3, 0, 1).reshape(-1, *kernel.shape[:2]), MOST_LINES)
 
 
 def kernel_caption(kernel: FloatArray) -> str:
-    """What of it `kernel_picture` shows."""
+    """Return which part of a kernel `kernel_picture` shows."""
     channels, filters = kernel.shape[2:]
     if channels == 1:
         return f"{_of(filters, MOST_TILES)} filters"
@@ -48,58 +53,52 @@ def kernel_caption(kernel: FloatArray) -> str:
 
 
 def maps_picture(maps: FloatArray) -> FloatArray:
-    """The first 64 maps of a layer, (rows, columns, channels), 8 in a row. NaN where there is nothing."""
-    return _wide(maps[..., :MOST_TILES].transpose(2, 0, 1), COLUMNS)
+    """Return the first 64 maps of a layer, (rows, columns, channels), 8 in a row; NaN where there is none."""
+    return _wide(maps[..., :MOST_TILES].transpose(2, 0, 1))
 
 
 def maps_caption(maps: FloatArray) -> str:
+    """Return which part of a layer's maps `maps_picture` shows."""
     rows, columns, channels = maps.shape
     return f"{_of(channels, MOST_TILES)} maps of {rows} × {columns}"
 
 
 def to_png(picture: FloatArray, colours: Colormap, low: float, high: float) -> bytes:
-    """A picture of numbers, (rows, columns), as PNG; NaN is transparent."""
+    """Return a picture of numbers, (rows, columns), as PNG; NaN is transparent."""
     share = np.clip((picture - low) / ((high - low) or 1), 0, 1)
-    places = np.where(np.isnan(share), _SHOWN, np.rint(np.nan_to_num(share) * (_SHOWN - 1)))
-    image = Image.fromarray(places.astype(np.uint8), mode="P")
+    indices = np.where(np.isnan(share), _SHOWN, np.rint(np.nan_to_num(share) * (_SHOWN - 1)))
+    image = Image.fromarray(indices.astype(np.uint8), mode="P")
     palette = colours(np.linspace(0, 1, _SHOWN), bytes=True)[:, :3]
     image.putpalette(np.vstack([palette, [[255, 255, 255]]]).astype(np.uint8).tobytes())
     return _saved(image, transparency=_SHOWN)
 
 
-def share_png(counts: NDArray[np.intp], pooling: Pooling | None) -> bytes:
-    """A confusion matrix: shares of the true class, (classes, classes), their square roots in the pooling's colour."""
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    return to_png(np.sqrt(share).astype(np.float32), shades(pooling) if pooling else colormaps["Greys"], 0, 1)
+def is_dark(picture: FloatArray, colours: Colormap, low: float, high: float) -> list[list[bool]]:
+    """Return for each number of a picture whether text on its pixel should be white."""
+    luma = colours((picture - low) / ((high - low) or 1))[..., :3] @ (0.299, 0.587, 0.114)
+    return [[bool(dark) for dark in row] for row in luma < 0.6]
 
 
 def image_png(image: NDArray[np.uint8]) -> bytes:
-    """An image of the data, (rows, columns, channels); a grey one dark on light, as the notebook shows them."""
+    """Return an image of the data, (rows, columns, channels), as PNG; a grey one dark on light, as in the notebook."""
     return _saved(Image.fromarray(in_grey(image)))
 
 
 def smaller(picture: bytes, colours: int = 32) -> bytes:
-    """A drawing in few colours, as PNG, in a fraction of the bytes."""
+    """Return a PNG in few colours, in a fraction of the bytes."""
     with Image.open(io.BytesIO(picture)) as image:
         return _saved(image.convert("RGB").quantize(colours))
 
 
 def read(picture: bytes) -> NDArray[np.uint8]:
-    """A PNG's pixels, (rows, columns, 3)."""
+    """Return a PNG's pixels, (rows, columns, 3)."""
     with Image.open(io.BytesIO(picture)) as image:
         return np.asarray(image.convert("RGB"))
 
 
-def scale_png(colours: Colormap) -> bytes:
-    """A colour scale, from low to high, one pixel high."""
-    return to_png(np.linspace(0, 1, 64, dtype=np.float32)[None], colours, 0, 1)
-
-
-def _wide(tiles: Sequence[FloatArray] | FloatArray, columns: int) -> FloatArray:
-    """As many columns as there are, whether there are tiles for them or not."""
-    tiles = np.asarray(tiles)
-    missing = max(0, columns - len(tiles))
-    return mosaic(np.pad(tiles, ((0, missing), (0, 0), (0, 0)), constant_values=np.nan), columns)
+def _wide(tiles: FloatArray) -> FloatArray:
+    missing = max(0, COLUMNS - len(tiles))
+    return mosaic(np.pad(tiles, ((0, missing), (0, 0), (0, 0)), constant_values=np.nan), COLUMNS)
 
 
 def _of(count: int, most: int) -> str:

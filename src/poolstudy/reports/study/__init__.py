@@ -1,4 +1,4 @@
-"""A study as a page: who leads, what mattered, where the time went; with Optuna's own plots."""
+"""Report on a study: an HTML page with rankings, importances, times and Optuna's own plots."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from poolstudy.tracking import attach, check_writable, reading_mlflow, resolved_
 
 @dataclass(frozen=True)
 class Reported:
-    """What came of it: the page, the table of trials, the plots as PNG, and the run that has them too."""
+    """Written files: the page, the table of trials and the plots as PNG; and the run that has them too."""
 
     page: Path
     table: Path
@@ -21,14 +21,14 @@ class Reported:
 
 
 def report(name: str | None, root: Path) -> Reported:
-    """Reports on a study; page and plots go to mlruns/reports/<study>/ and, as report/, to the study's own run.
+    """Write a study's report to mlruns/reports/<study>/ and, as report/, to the study's own run.
 
     Args:
-        name: the study's; the latest one, if left out.
+        name: the study's; None for the latest one.
         root: the project's folder.
 
     Raises:
-        StoreError: there is no such study, or a store or folder cannot be read or written.
+        StoreError: the study does not exist, or a store or folder cannot be read or written.
     """
     tracking = load_tracking(root)
     uri = resolved_uri(tracking.uri, root)

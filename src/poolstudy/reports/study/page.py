@@ -1,46 +1,40 @@
-"""A study's standing as a page."""
+"""HTML page of a study's report."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from statistics import median
 
 import plotly.offline
 from markupsafe import Markup
 
 from poolstudy.reports.html import page, studies
-from poolstudy.reports.html.numbers import number, percent, seconds
-from poolstudy.reports.study.summary import Edge, StudySummary
+from poolstudy.reports.html.numbers import number, percent
+from poolstudy.reports.study.summary import StudySummary, by_pooling
 from poolstudy.search.history import StudyTrial
 from poolstudy.search.importance import importances
 from poolstudy.search.plots import Plot
 from poolstudy.spec.colours import COLOURS
-from poolstudy.spec.space import Value
+from poolstudy.spec.dimensions import Value
+from poolstudy.system.formats import clock
 
-_LEADERS = 15  # lines of the leaderboard that are not folded
-_LOWER = ("best_val_loss", "best_epoch", "parameter_count", "train_seconds")
-
-
-@dataclass(frozen=True)
-class Leader:
-    """A line of the leaderboard."""
-
-    rank: str
-    tried: StudyTrial
-    settings: Sequence[str]
-    metrics: Sequence[str]
+_LEADERS = 15  # rows of the leaderboard that are not folded
+_METRICS = ("best_val_loss", "best_epoch", "parameter_count", "train_seconds")
+_FAILURES = ("failed", "lost", "interrupted")
 
 
 def plot_settings(summary: StudySummary) -> tuple[Mapping[str, str], Sequence[str]]:
-    """What the plots need: colours by pooling, and the dimensions, the most important first."""
+    """Return what Optuna's plots need: colours by pooling, and the dimensions, the most important first."""
     by_evaluator = importances(summary.history)
     important = list(next(iter(by_evaluator.values()), {})) or _dimensions(summary)
     return {str(pooling): colour for pooling, colour in COLOURS.items()}, important
 
 
 def report_page(summary: StudySummary, plots: Sequence[Plot]) -> str:
-    """The whole page."""
+    """Render the whole page."""
     history, objective = summary.history, summary.study.objective()
     dimensions = _dimensions(summary)
-    leaders = [_leader(summary, place, one, dimensions) for place, one in enumerate(_ordered(summary), start=1)]
+    names: dict[int | None, str] = {trial.number: trial.name for trial in history.trials}
+    leaders = [_leader(summary, rank, trial, dimensions) for rank, trial in enumerate(_ordered(summary), start=1)]
     return page(
         "report.html",
         {
@@ -50,16 +44,19 @@ def report_page(summary: StudySummary, plots: Sequence[Plot]) -> str:
             "facts": list(_facts(summary)),
             "lead": _lead(summary, objective),
             "dimensions": dimensions,
-            "metrics": _LOWER,
+            "metrics": _METRICS,
             "leaders": leaders[:_LEADERS],
             "others": leaders[_LEADERS:],
             "groups": _groups(summary, objective),
             "history": _history(summary),
-            "importances": {name: list(studies.bars(one)) for name, one in importances(history).items()},
-            "edges": [_edge(one) for one in summary.edges()],
-            "pruned": _pruned(summary),
-            "duplicates": [_duplicate(summary, one) for one in summary.ended("duplicate")],
-            "failures": summary.ended("failed", "lost", "interrupted"),
+            "importances": {name: studies.bars(shares) for name, shares in importances(history).items()},
+            "edges": list(summary.edges()),
+            "pruned": list(_pruned(summary)),
+            "duplicates": [
+                (trial.number, names.get(trial.duplicate_of, ""), _settings(trial))
+                for trial in summary.ended("duplicate")
+            ],
+            "failures": summary.ended(*_FAILURES),
             "times": _times(summary),
             "plots": [(plot, Markup(plot.json)) for plot in plots],  # noqa: S704  # it has no "<"
             "plotly": Markup(plotly.offline.get_plotlyjs()) if plots else "",  # noqa: S704
@@ -68,50 +65,40 @@ def report_page(summary: StudySummary, plots: Sequence[Plot]) -> str:
 
 
 def _dimensions(summary: StudySummary) -> list[str]:
-    """What was sampled, in the space's own order; what had one value only is left out."""
-    values: dict[str, set[Value]] = {}
-    for one in summary.history.trials:
-        for name, value in one.settings.items():
-            values.setdefault(name, set()).add(value)
-    return [name for name, seen in values.items() if len(seen) > 1]
+    """Return the sampled dimensions with more than one value, in the search space's order."""
+    values = dict.fromkeys(item for trial in summary.history.trials for item in trial.settings.items())
+    return [name for name, seen in Counter(name for name, _ in values).items() if seen > 1]
 
 
 def _ordered(summary: StudySummary) -> list[StudyTrial]:
-    """Complete trials, best first; then pruned ones, by what they had reached."""
-    sign = -1 if summary.history.maximize else 1
-    pruned = [one for one in summary.ended("pruned") if one.value is not None]
-    return [*summary.ranked, *sorted(pruned, key=lambda one: (sign * (one.value or 0), one.number))]
+    """Return the complete trials, best first, then the pruned ones by their value when pruned."""
+    pruned = [trial for trial in summary.ended("pruned") if trial.value is not None]
+    return [*summary.ranked, *sorted(pruned, key=lambda trial: trial.value or 0, reverse=summary.history.maximize)]
 
 
-def _leader(summary: StudySummary, place: int, tried: StudyTrial, dimensions: Sequence[str]) -> Leader:
-    run = summary.run(tried)
-    metrics = run.metrics if run else {}
-    return Leader(
-        rank=str(place) if tried.state == "complete" else "",
-        tried=tried,
-        settings=[_value(tried.settings.get(name)) for name in dimensions],
-        metrics=[number(metrics.get(name), name) for name in _LOWER],
-    )
+def _leader(summary: StudySummary, rank: int, trial: StudyTrial, dimensions: Sequence[str]) -> dict[str, object]:
+    run = summary.runs.get(trial.run_id)
+    return {
+        "rank": rank if trial.state == "complete" else "",
+        "trial": trial,
+        "settings": [_value(trial.settings.get(name)) for name in dimensions],
+        "metrics": [number(run.metrics.get(name) if run else None, name) for name in _METRICS],
+    }
 
 
 def _value(value: Value | None) -> str:
     return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _settings(tried: StudyTrial) -> str:
-    return ", ".join(f"{name} {_value(value)}" for name, value in tried.settings.items())
-
-
-# What is said above all
+def _settings(trial: StudyTrial) -> str:
+    return ", ".join(f"{name} {_value(value)}" for name, value in trial.settings.items())
 
 
 def _lead(summary: StudySummary, objective: str) -> str:
     if not summary.ranked:
         return "No trial is complete yet: there is nothing to rank."
     best = summary.ranked[0]
-    return (
-        f"The best complete trial is {best.name} with {objective} {number(best.value, objective)}: {_settings(best)}."
-    )
+    return f"The best complete trial is {best.name}, {objective} {number(best.value, objective)}: {_settings(best)}."
 
 
 def _facts(summary: StudySummary) -> Iterator[tuple[str, str, str]]:
@@ -119,73 +106,43 @@ def _facts(summary: StudySummary) -> Iterator[tuple[str, str, str]]:
     yield "trials", str(summary.counted), f"{counts['complete']} complete"
     share = counts["pruned"] / summary.counted if summary.counted else 0
     yield "pruned", percent(share), f"{counts['pruned']} of {summary.counted}"
-    failures = {name: counts[name] for name in ("failed", "lost", "interrupted") if counts[name]}
-    said = ", ".join(f"{count} {name}" for name, count in failures.items())
-    yield "not in order", str(sum(failures.values())), said or "every attempt ended well"
-    yield "asked twice", str(counts["duplicate"]), "answered from the book"
+    failures = {name: counts[name] for name in _FAILURES if counts[name]}
+    note = ", ".join(f"{count} {name}" for name, count in failures.items())
+    yield "unsuccessful", str(sum(failures.values())), note or "no attempt failed"
+    yield "duplicates", str(counts["duplicate"]), "not trained again"
     if times := summary.times():
-        yield "from first to last", seconds(times.whole), f"{seconds(times.training)} of training in all"
+        yield "duration", clock(times.whole), f"{clock(times.training)} of training, summed"
 
 
 def _groups(summary: StudySummary, objective: str) -> dict[str, object] | None:
-    groups = summary.groups()
-    if not groups:
-        return None
-    told = [
-        (name, len(values), number(max(values) if summary.history.maximize else min(values), objective),
-         number(studies.median(values), objective))
+    groups, best = summary.groups(), max if summary.history.maximize else min
+    rows = [
+        (name, len(values), number(best(values), objective), number(median(values), objective))
         for name, values in groups.items()
-    ]  # fmt: skip
-    return {"chart": studies.strips(groups), "told": told}
+    ]
+    return {"chart": studies.strips(groups), "rows": rows} if groups else None
 
 
 def _history(summary: StudySummary) -> Markup | None:
-    points = [
-        studies.Point(one.number, one.value, one.pooling, one.state == "complete")
-        for one in summary.history.trials
-        if one.value is not None and one.state in ("complete", "pruned")
-    ]
-    return studies.history(points, summary.best_so_far()) if points else None
+    trials = [trial for trial in summary.ended("complete", "pruned") if trial.value is not None]
+    return studies.history(trials, summary.best_so_far()) if trials else None
 
 
-# What is to be looked at
-
-
-def _edge(edge: Edge) -> str:
-    end, beyond = ("upper", "higher") if edge.upper else ("lower", "lower")
-    span = f"{edge.range.low:g} to {edge.range.high:g}{', by logarithms' if edge.range.log else ''}"
-    where = f"{edge.name}: the best trial has {edge.value:g}, at the {end} end of {span}"
-    many = f"{edge.best} of the best {edge.of} lie there"
-    advice = "nothing lies beyond" if edge.final else f"a range that goes {beyond} may hold better ones"
-    return f"{where}; {many}; {advice}."
-
-
-def _pruned(summary: StudySummary) -> list[tuple[str, int, int, str]]:
-    """By pooling: how many were pruned, of how many that count."""
-    rows = []
-    for name in sorted({one.pooling for one in summary.ended("complete", "pruned")}):
-        pruned = sum(one.pooling == name for one in summary.ended("pruned"))
-        counted = pruned + sum(one.pooling == name for one in summary.ended("complete"))
-        rows.append((name, pruned, counted, percent(pruned / counted)))
-    return rows
-
-
-def _duplicate(summary: StudySummary, tried: StudyTrial) -> tuple[int, str, str]:
-    original = next((one for one in summary.history.trials if one.number == tried.duplicate_of), None)
-    return tried.number, original.name if original else "", _settings(tried)
+def _pruned(summary: StudySummary) -> Iterator[tuple[str, int, int, str]]:
+    """Yield each pooling with its number of pruned trials, of all that count, and their share."""
+    for pooling, trials in by_pooling(summary.ended("complete", "pruned")).items():
+        pruned = sum(trial.state == "pruned" for trial in trials)
+        yield pooling, pruned, len(trials), percent(pruned / len(trials))
 
 
 def _times(summary: StudySummary) -> dict[str, object] | None:
     times = summary.times()
     if times is None:
         return None
-    parts = {"training": times.training, "around it": times.around}
-    about = (
+    notes = (
         "epochs, validation included",
-        "processes that start, networks that are built and saved; all of what was lost or failed",
+        "starting processes, building and saving networks; and all the time of lost and failed attempts",
     )
-    bars = [
-        (name, seconds(value), length, said)
-        for (name, value, length), said in zip(studies.bars(parts), about, strict=True)
-    ]
-    return {"bars": bars, "whole": seconds(times.whole), "at_once": f"{times.at_once:.1f}"}
+    bars = studies.bars({"training": times.training, "overhead": times.around})
+    rows = [(name, clock(value), length, note) for (name, value, length), note in zip(bars, notes, strict=True)]
+    return {"bars": rows, "whole": clock(times.whole), "at_once": f"{times.at_once:.1f}"}

@@ -1,38 +1,18 @@
-"""How a study stands: both books read together, counted and timed."""
+"""Counts, ranking and times of a study, from the Optuna and MLflow databases together."""
 
+import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from poolstudy.search.history import Range, StudyHistory, StudyTrial
 from poolstudy.tracking import StoredRun
 
-_BEST = 5  # whose settings are looked at for edges
+_BEST = 5  # trials whose settings are compared with the ends of their ranges
 _ONE_PERCENT = 0.01
-_NO_FURTHER = {"dropout": 0.0}
-"""Ends that no wider range could move."""
-
-
-@dataclass(frozen=True)
-class Edge:
-    """A dimension whose winner lies at an end of its range.
-
-    Attributes:
-        value: the winner's own.
-        upper: whether the end is the upper one.
-        best: how many of the best trials lie there, `of` so many.
-        final: nothing could lie beyond.
-    """
-
-    name: str
-    value: float
-    range: Range
-    upper: bool
-    best: int
-    of: int
-    final: bool
+_FINAL_ENDS = {"dropout": 0.0}  # no value lies beyond
 
 
 @dataclass(frozen=True)
@@ -41,9 +21,8 @@ class Times:
 
     Attributes:
         training: in epochs.
-        around: the rest of the attempts: processes that start, networks that are built and saved, epochs that are
-            answered; and all of what was lost.
-        whole: from the first attempt's start to the last one's end.
+        around: the rest: starting processes, building and saving networks, and all the time of lost attempts.
+        whole: from the first attempt's start to the last one's end; not a sum.
     """
 
     training: float
@@ -52,13 +31,13 @@ class Times:
 
     @property
     def at_once(self) -> float:
-        """How many attempts were under way at once, on average."""
+        """Mean number of attempts that ran at once."""
         return (self.training + self.around) / self.whole if self.whole else 0.0
 
 
 @dataclass(frozen=True)
 class StudySummary:
-    """A study in both books: `history` is Optuna's, `runs` MLflow's by their IDs, `study` the study's own run."""
+    """Study with its `history` from Optuna and `runs` from MLflow by run ID; `study` is the study's own run."""
 
     study: StoredRun
     history: StudyHistory
@@ -70,69 +49,72 @@ class StudySummary:
 
     @cached_property
     def counts(self) -> Counter[str]:
-        """Trials by how they ended: the ledger's words, "duplicate", "running"."""
-        return Counter(str(one.state or "running") for one in self.history.trials)
+        """Number of trials by state, "duplicate" and "running" included."""
+        return Counter(str(trial.state or "running") for trial in self.history.trials)
 
     @property
     def counted(self) -> int:
-        """Trials that count in the ledger."""
+        """Number of trials that count towards the study's total."""
         return self.counts["complete"] + self.counts["pruned"]
 
-    def run(self, tried: StudyTrial) -> StoredRun | None:
-        """Its run; None where MLflow has it no more."""
-        return self.runs.get(tried.run_id)
-
     def ended(self, *states: str) -> list[StudyTrial]:
-        return [one for one in self.history.trials if one.state in states]
+        return [trial for trial in self.history.trials if trial.state in states]
 
     def groups(self) -> dict[str, list[float]]:
-        """What the complete trials of each pooling reached."""
-        found: dict[str, list[float]] = {}
-        for one in self.ranked:
-            found.setdefault(one.pooling, []).append(one.value or 0.0)
-        return dict(sorted(found.items()))
+        """Return the objectives of the complete trials by pooling."""
+        groups = by_pooling(self.ranked)
+        return {pooling: [trial.value or 0.0 for trial in trials] for pooling, trials in groups.items()}
 
     def best_so_far(self) -> list[tuple[float, float]]:
-        """Steps of (number, value): the best complete trial up to each."""
+        """Return the best complete value so far as the corners of a step line, (number, value)."""
         steps: list[tuple[float, float]] = []
-        better = max if self.history.maximize else min
-        for one in self.history.trials:
-            if one.state == "complete" and one.value is not None:
-                best = better(steps[-1][1], one.value) if steps else one.value
-                if steps and best != steps[-1][1]:
-                    steps.append((one.number, steps[-1][1]))
-                steps.append((one.number, best))
+        complete = [(trial.number, trial.value) for trial in self.ended("complete") if trial.value is not None]
+        values = itertools.accumulate((value for _, value in complete), max if self.history.maximize else min)
+        for (number, _), best in zip(complete, values, strict=True):
+            if steps and best != steps[-1][1]:
+                steps.append((number, steps[-1][1]))
+            steps.append((number, best))
         return steps
 
-    def edges(self) -> Iterator[Edge]:
-        """Where the winner lies at the end of a range; of a range in which it could lie elsewhere."""
+    def edges(self) -> Iterator[str]:
+        """Yield a sentence for each dimension in which the best trial lies at an end of the range."""
         best = self.ranked[:_BEST]
         for name, span in self.history.ranges.items():
-            if not best or name not in best[0].settings or span.low >= span.high:
+            ends = [_end(float(trial.settings[name]), span) for trial in best if name in trial.settings]
+            if not ends or name not in best[0].settings or ends[0] is None:
                 continue
-            value = float(best[0].settings[name])
-            end = _end(value, span)
-            if end is not None:
-                same = sum(_end(float(one.settings[name]), span) == end for one in best if name in one.settings)
-                yield Edge(name, value, span, end == span.high, same, len(best), _NO_FURTHER.get(name) == end)
+            side, beyond = ("upper", "higher") if ends[0] == span.high else ("lower", "lower")
+            final = _FINAL_ENDS.get(name) == ends[0]
+            advice = "no value lies beyond" if final else f"a range that goes {beyond} may hold better values"
+            yield (
+                f"{name}: the best trial has {best[0].settings[name]:g}, at the {side} end of {span.low:g} to "
+                f"{span.high:g}{' (log scale)' if span.log else ''}; {ends.count(ends[0])} of the best {len(best)} are "
+                f"at this end; {advice}."
+            )
 
     def times(self) -> Times | None:
-        """Where the time went; None where nothing has ended."""
-        spans = [(one, one.started, one.ended) for one in self.history.trials if one.started and one.ended and one.name]
-        training = around = 0.0
-        for one, started, ended in spans:
-            run, lasted = self.run(one), (ended - started).total_seconds()
-            trained = min(run.metrics.get("train_seconds", 0.0) if run else 0.0, lasted)
-            training += trained
-            around += lasted - trained
-        if not spans:
+        """Return the times; None if no attempt has ended."""
+        attempts = [(t.run_id, t.started, t.ended) for t in self.history.trials if t.started and t.ended and t.name]
+        if not attempts:
             return None
-        whole = max(ended for _, _, ended in spans) - min(started for _, started, _ in spans)
-        return Times(training, around, whole.total_seconds())
+        training = total = 0.0
+        for run_id, started, ended in attempts:
+            seconds = (ended - started).total_seconds()
+            metrics = self.runs[run_id].metrics if run_id in self.runs else {}
+            training += min(metrics.get("train_seconds", 0.0), seconds)
+            total += seconds
+        whole = max(ended for _, _, ended in attempts) - min(started for _, started, _ in attempts)
+        return Times(training, total - training, whole.total_seconds())
+
+
+def by_pooling(trials: Iterable[StudyTrial]) -> dict[str, list[StudyTrial]]:
+    """Group trials by their pooling; a group keeps the order of the trials."""
+    ordered = sorted(trials, key=lambda trial: trial.pooling)
+    return {pooling: list(group) for pooling, group in itertools.groupby(ordered, lambda trial: trial.pooling)}
 
 
 def _end(value: float, span: Range) -> float | None:
-    """The end of the range that a value lies at, within a hundredth of the range as it is sampled."""
-    low, high, at = (math.log(one) if span.log else one for one in (span.low, span.high, value))
+    """Return the end within a hundredth of the (logarithmic) range of a value, if any."""
+    low, high, at = (math.log(x) if span.log else x for x in (span.low, span.high, value))
     near = _ONE_PERCENT * (high - low)
     return span.low if at - low <= near else span.high if high - at <= near else None
