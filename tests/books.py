@@ -15,6 +15,7 @@ from PIL import Image
 
 from poolstudy.search import late_runs
 from poolstudy.spec.records import TrialSpec
+from poolstudy.spec.space import HyperParameters
 
 FILES = {
     "spec.json",
@@ -137,7 +138,9 @@ def _differ(
         "patience": spec.training.patience,
         "seed": spec.seed,
     }
-    if run.data.params != {key: str(value) for key, value in values.items()}:
+    later = HyperParameters.model_fields.keys() - HyperParameters.always_written  # runs of older versions lack them
+    logged = {key: str(value) for key, value in values.items() if key in run.data.params or key not in later}
+    if run.data.params != logged:
         yield f"has params {run.data.params}"
     yield from _epochs_differ(client, trial, run)
 

@@ -16,6 +16,7 @@ NETWORKS = st.builds(
     pool_size=st.integers(2, 3),
     filters=st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple),
     dropout=st.sampled_from([0.0, 0.5]),
+    kernel_size=st.sampled_from([1, 3, 5, 11]),
 )
 
 

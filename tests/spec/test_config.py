@@ -31,7 +31,7 @@ def test_the_default_study_is_what_the_readme_says() -> None:
 def test_the_notebooks_networks_are_listed(name: str, network: HyperParameters) -> None:
     config = load_config(name, [], REPOSITORY)
     assert config.sampler.model_dump()["trials"] == (network.model_dump(),)
-    assert list(config.space.every()) == [network.flat()]
+    assert list(config.space.every()) == [config.space.project(network)]
 
 
 def test_overrides_follow_hydras_grammar() -> None:
@@ -101,6 +101,15 @@ def test_a_projects_folder_may_have_any_name(project: Path) -> None:
         (["hydra.run.dir=/tmp"], "leave Hydra's own alone"),
         (["~space"], "^no value for space"),
         (["data.image_shape=[28,27,1]"], "images must be square"),
+        (["space.kernel_size=4"], r"^space: kernel_size = 4: Input should be odd"),
+        (["space.kernel_size=0"], r"^space: kernel_size = 0: Input should be greater than or equal to 1"),
+        (["space.kernel_size={low: 3, high: 7}"], r"^space: kernel_size = 4: Input should be odd"),
+        (["space.kernel_size=[3,5.5]"], r"^space: kernel_size = 5\.5: Input should be a valid integer"),
+        (["data=digits", "space.pool_size=2", "space.kernel_size=9"], r"^kernel_size 9 is larger than the image, 8x8"),
+        (
+            ["sampler=list", "sampler.trials=[{pooling: max, pool_size: 2, filters: [4], dropout: 0, kernel_size: 2}]"],
+            r"^sampler\.trials\.0\.kernel_size: Input should be odd",
+        ),
     ],
 )
 def test_a_bad_override_is_named_by_its_dotted_path(overrides: list[str], message: str) -> None:

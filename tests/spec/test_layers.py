@@ -34,6 +34,22 @@ def test_the_operations_of_the_notebooks_networks_by_hand() -> None:
     assert flops(layers(AVERAGE, (28, 28, 1), 10, 100)) == 451_584 + 1_492_992 + 57_600 + 2_000
 
 
+def test_the_kernel_changes_weights_and_operations_and_no_shape() -> None:
+    table = layers(MAX.model_copy(update={"kernel_size": 5}), (28, 28, 1), 10, 100)
+    usual = layers(MAX, (28, 28, 1), 10, 100)
+    assert [layer.output_shape for layer in table] == [layer.output_shape for layer in usual]
+    assert table[0].weights == {"kernel": (5, 5, 1, 32), "bias": (32,)}
+    assert table[2].parameters == 5 * 5 * 32 * 64 + 64
+    # 28x28 pixels of 25 x 1 by 32, 14x14 of 25 x 32 by 64, and the dense layers as before; two operations each.
+    assert flops(table) == 1_254_400 + 20_070_400 + 627_200 + 2_000
+
+
+def test_a_kernel_that_is_larger_than_the_image_is_refused() -> None:
+    layers(MAX.model_copy(update={"kernel_size": 7, "pool_size": 2}), (8, 7, 1), 10, 4)
+    with pytest.raises(ValueError, match="kernel_size 9 is larger than the image, 9x8 pixels"):
+        layers(MAX.model_copy(update={"kernel_size": 9}), (9, 8, 1), 10, 4)
+
+
 def test_sides_need_not_be_equal() -> None:
     # 40x24 -> 20x12 -> 10x6
     table = {layer.name: layer for layer in layers(MAX, (40, 24, 3), 3, 50)}

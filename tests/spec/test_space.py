@@ -36,7 +36,7 @@ def test_flat_values_and_hyperparameters_are_inverse() -> None:
     made = space.hyperparameters(flat, learning_rate=0.001, batch_size=32)
     assert made == HyperParameters(pooling="max", pool_size=2, filters=(32, 64), dropout=0.4)
     assert space.project(made) == flat
-    assert made.flat() == {**flat, "learning_rate": 0.001, "batch_size": 32}
+    assert made.flat() == {**flat, "learning_rate": 0.001, "batch_size": 32, "kernel_size": 3}
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,14 @@ def test_a_space_is_spanned_by_networks() -> None:
     assert space.pooling.choices == ("max", "average")
     assert [one.values() for one in space.filters] == [(8,), (16, 32)]
     assert space.size() == 2 * 2
-    assert space.project(first) == first.flat()
+    assert space.hyperparameters(space.project(first)) == first
+
+
+def test_the_kernel_is_sampled_where_the_space_gives_it() -> None:
+    space = SearchSpace.model_validate(POOLING | {"kernel_size": {"low": 1, "high": 5, "step": 2}})
+    assert space.size() == 448 * 3
+    assert list(space.dimensions()) == ["pooling", "pool_size", "filters_1", "filters_2", "dropout", "kernel_size"]
+    flat: dict[str, Value] = {"pooling": "max", "pool_size": 2, "filters_1": 32, "filters_2": 64, "dropout": 0.4}
+    made = space.hyperparameters(flat | {"kernel_size": 5})
+    assert made.title() == "max 2x2 · 32-64 filters · dropout 0.4 · kernel size 5"
+    assert space.project(made) == flat | {"kernel_size": 5}

@@ -58,16 +58,18 @@ def layers(
         dense_units: of `dense_1`.
 
     Raises:
-        ValueError: a pooling would leave no pixel; the layer is named.
+        ValueError: a pooling would leave no pixel, or a kernel is larger than the image.
     """
     return tuple(_layers(network, image_shape, classes, dense_units))
 
 
 def _layers(network: HyperParameters, shape: Shape, classes: int, dense_units: int) -> Iterator[Layer]:
+    if network.kernel_size > min(shape[:2]):
+        raise ValueError(f"kernel_size {network.kernel_size} is larger than the image, {shape[0]}x{shape[1]} pixels")
     for number, filters in enumerate(network.filters, start=1):
         rows, columns, channels = shape
         shape = (rows, columns, filters)
-        yield _convolution(number, channels, shape)
+        yield _convolution(number, channels, shape, network.kernel_size)
         shape = _pooled(number, shape, network.pool_size)
         yield Layer(name := f"pool_{number}", _POOLING[network.pooling], shape, window=network.pool_size, maps=name)
     values = math.prod(shape)
@@ -77,9 +79,9 @@ def _layers(network: HyperParameters, shape: Shape, classes: int, dense_units: i
     yield _dense("dense_2", dense_units, classes, "softmax")
 
 
-def _convolution(number: int, channels: int, shape: Shape) -> Layer:
+def _convolution(number: int, channels: int, shape: Shape, size: int) -> Layer:
     rows, columns, filters = shape
-    weights = {"kernel": (3, 3, channels, filters), "bias": (filters,)}
+    weights = {"kernel": (size, size, channels, filters), "bias": (filters,)}
     flops = 2 * math.prod(weights["kernel"]) * rows * columns
     name = f"conv_{number}"
     return Layer(name, "convolution", shape, weights, flops, activation="relu", maps=name)

@@ -8,13 +8,19 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from poolstudy.spec.dimensions import Choices, Dimension, FloatRange, IntRange, Value, extremes, tidy
 from poolstudy.spec.frozen import Extensible
 
 Pooling = Literal["average", "max"]
 FilterCount = Annotated[int, Field(ge=1, le=4096)]
+
+
+def _odd(size: int) -> int:
+    if size % 2 == 0:
+        raise ValueError("Input should be odd: a kernel has a pixel in its middle")
+    return size
 
 
 class HyperParameters(Extensible):
@@ -29,6 +35,7 @@ class HyperParameters(Extensible):
         dropout: share of the dense layer's units dropped in training, 0 to below 1.
         learning_rate: of Adam.
         batch_size: images per step.
+        kernel_size: side of every convolution's kernel, in pixels; odd.
 
     Raises:
         pydantic.ValidationError: a value outside its bounds.
@@ -42,6 +49,7 @@ class HyperParameters(Extensible):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
+    kernel_size: Annotated[int, Field(ge=1, le=11), AfterValidator(_odd)] = 3
 
     def flat(self) -> dict[str, Value]:
         """Return the values by the names that Optuna and MLflow know: `filters_1`, `filters_2`, …"""
@@ -122,7 +130,7 @@ class SearchSpace(Extensible):
 
     Attributes:
         filters: one dimension per convolution.
-        learning_rate, batch_size: sampled only when given; else fixed by `training`.
+        learning_rate, batch_size, …: sampled only when given; else fixed by `training`, or the default.
     """
 
     always_written = HyperParameters.always_written
@@ -133,6 +141,7 @@ class SearchSpace(Extensible):
     dropout: Dimension
     learning_rate: Dimension | None = None
     batch_size: Dimension | None = None
+    kernel_size: Dimension | None = None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -208,4 +217,4 @@ class SearchSpace(Extensible):
 
 def _reason(error: ValueError) -> str:
     details = getattr(error, "errors", None)
-    return "; ".join(detail["msg"] for detail in details()) if details else str(error)
+    return "; ".join(detail["msg"].removeprefix("Value error, ") for detail in details()) if details else str(error)
