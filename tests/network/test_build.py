@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
 from poolstudy.network.build import build_model, weights_of
-from poolstudy.network.weights import weights_digest
+from poolstudy.network.weights import saved_weights, weights_digest
+from poolstudy.spec.layers import layers
 from poolstudy.spec.space import HyperParameters, Pooling
 
 AVERAGE = HyperParameters(pooling="average", pool_size=3, filters=(32, 32), dropout=0.4)
@@ -57,3 +60,15 @@ def test_one_bit_of_one_weight_changes_the_digest() -> None:
     assert weights_digest({name: array.copy() for name, array in weights.items()}) == before
     weights["dense_2/bias"].view(np.uint32)[3] ^= 1
     assert weights_digest(weights) != before
+
+
+@pytest.mark.parametrize("batch_normalization", [False, True])
+def test_saved_weights_are_read_without_keras_in_the_same_order(tmp_path: Path, batch_normalization: bool) -> None:
+    network = HyperParameters(
+        pooling="max", pool_size=2, filters=(3, 4), dropout=0, batch_normalization=batch_normalization
+    )
+    model = build_model(network, (8, 8, 1), 5, 6)
+    model.set_weights([np.random.default_rng(weight.size).random(weight.shape) for weight in model.get_weights()])
+    model.save(tmp_path / "model.keras")
+    saved, own = saved_weights(tmp_path / "model.keras", layers(network, (8, 8, 1), 5, 6)), weights_of(model)
+    assert weights_digest(saved) == weights_digest(own)

@@ -17,6 +17,7 @@ NETWORKS = st.builds(
     filters=st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple),
     dropout=st.sampled_from([0.0, 0.5]),
     kernel_size=st.sampled_from([1, 3, 5, 11]),
+    batch_normalization=st.booleans(),
 )
 
 

@@ -102,6 +102,15 @@ def test_a_projects_folder_may_have_any_name(project: Path) -> None:
         (["~space"], "^no value for space"),
         (["data.image_shape=[28,27,1]"], "images must be square"),
         (["space.kernel_size=4"], r"^space: kernel_size = 4: Input should be odd"),
+        (
+            ["space.batch_normalization=yes please"],
+            r"^space: batch_normalization = 'yes please': Input should be a valid bo",
+        ),
+        (["space.batch_normalization=[1,0]"], r"^space: batch_normalization = 1: Input should be a valid boolean"),
+        (
+            ["space.batch_normalization={low: 0, high: 1}"],
+            r"^space: batch_normalization = 0\.0: Input should be a valid",
+        ),
         (["space.kernel_size=0"], r"^space: kernel_size = 0: Input should be greater than or equal to 1"),
         (["space.kernel_size={low: 3, high: 7}"], r"^space: kernel_size = 4: Input should be odd"),
         (["space.kernel_size=[3,5.5]"], r"^space: kernel_size = 5\.5: Input should be a valid integer"),

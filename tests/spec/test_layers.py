@@ -34,6 +34,20 @@ def test_the_operations_of_the_notebooks_networks_by_hand() -> None:
     assert flops(layers(AVERAGE, (28, 28, 1), 10, 100)) == 451_584 + 1_492_992 + 57_600 + 2_000
 
 
+def test_batch_normalization_stands_between_convolution_and_relu() -> None:
+    table = layers(MAX.model_copy(update={"batch_normalization": True}), (28, 28, 1), 10, 100)
+    assert [(layer.name, layer.kind, layer.activation, layer.parameters, layer.maps) for layer in table[:4]] == [
+        ("conv_1", "convolution", None, 320, ""),
+        ("batch_norm_1", "batch_normalization", None, 4 * 32, ""),  # two that are trained, two moving statistics
+        ("relu_1", "activation", "relu", 0, "conv_1"),
+        ("pool_1", "max_pooling", None, 0, "pool_1"),
+    ]
+    usual = layers(MAX, (28, 28, 1), 10, 100)
+    assert parameters(table) == parameters(usual) + 4 * 32 + 4 * 64
+    assert flops(table) == flops(usual)
+    assert [layer.maps for layer in table if layer.maps] == [layer.maps for layer in usual if layer.maps]
+
+
 def test_the_kernel_changes_weights_and_operations_and_no_shape() -> None:
     table = layers(MAX.model_copy(update={"kernel_size": 5}), (28, 28, 1), 10, 100)
     usual = layers(MAX, (28, 28, 1), 10, 100)

@@ -13,6 +13,8 @@ POOLING = {
     "dropout": {"low": 0.0, "high": 0.6, "step": 0.1},
 }
 
+LATER = {"kernel_size": 3, "batch_normalization": False}
+
 
 def test_the_default_space_has_two_times_two_times_four_times_four_times_seven_configurations() -> None:
     space = SearchSpace.model_validate(POOLING)
@@ -36,7 +38,7 @@ def test_flat_values_and_hyperparameters_are_inverse() -> None:
     made = space.hyperparameters(flat, learning_rate=0.001, batch_size=32)
     assert made == HyperParameters(pooling="max", pool_size=2, filters=(32, 64), dropout=0.4)
     assert space.project(made) == flat
-    assert made.flat() == {**flat, "learning_rate": 0.001, "batch_size": 32, "kernel_size": 3}
+    assert made.flat() == {**flat, "learning_rate": 0.001, "batch_size": 32, **LATER}
 
 
 @pytest.mark.parametrize(
@@ -108,3 +110,13 @@ def test_the_kernel_is_sampled_where_the_space_gives_it() -> None:
     made = space.hyperparameters(flat | {"kernel_size": 5})
     assert made.title() == "max 2x2 · 32-64 filters · dropout 0.4 · kernel size 5"
     assert space.project(made) == flat | {"kernel_size": 5}
+
+
+def test_batch_normalization_is_true_or_false_and_no_number() -> None:
+    space = SearchSpace.model_validate(POOLING | {"batch_normalization": [True, False]})
+    assert [type(value) for value in space.dimensions()["batch_normalization"].values()] == [bool, bool]
+    assert SearchSpace.model_validate_json(space.model_dump_json()) == space
+    flat: dict[str, Value] = {"pooling": "max", "pool_size": 2, "filters_1": 32, "filters_2": 64, "dropout": 0.4}
+    made = space.hyperparameters(flat | {"batch_normalization": True})
+    assert made.title() == "max 2x2 · 32-64 filters · dropout 0.4 · batch normalization"
+    assert made != space.hyperparameters(flat | {"batch_normalization": False})

@@ -58,6 +58,7 @@ def test_a_run_carries_the_contract(tracker: Tracker, client: MlflowClient, tmp_
         "learning_rate": "0.001",
         "batch_size": "32",
         "kernel_size": "3",
+        "batch_normalization": "False",
         "epochs": "3",
         "patience": "2",
         "seed": "99",

@@ -211,3 +211,17 @@ def test_the_compiled_optimizer_and_loss_are_what_trains(data: SearchData, optim
         results.append(model.get_weights())
     for mine, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_network_with_batch_normalization_keeps_its_moving_statistics(data: SearchData) -> None:
+    """The saved model gives the logged figures: its statistics are those of the best epoch, and part of the digest."""
+    first, again = (train(spec(data, batch_normalization=True, epochs=4), data) for _ in range(2))
+    assert first.result.weights_digest == again.result.weights_digest
+    assert [one.loss for one in first.result.history] == [one.loss for one in again.result.history]
+    assert first.trained["batch_norm_1/moving_mean"].any()
+    assert not first.untrained["batch_norm_1/moving_mean"].any()
+    loss, accuracy = first.model.evaluate(scaled(data.validation_images), data.validation_labels, verbose=0)
+    assert loss == pytest.approx(first.result.best.val_loss, abs=1e-6)
+    assert round(accuracy * 50) == round(first.result.best.val_accuracy * 50)
+    changed = first.trained | {"batch_norm_1/moving_mean": first.trained["batch_norm_1/moving_mean"] + 1}
+    assert weights_digest(changed) != first.result.weights_digest

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 
 from poolstudy.network.weights import Weights
-from poolstudy.spec.layers import Layer, LayerKind, layers
+from poolstudy.spec.layers import EPSILON, Layer, LayerKind, layers
 from poolstudy.spec.space import HyperParameters
 
 _KERAS: dict[LayerKind, Callable[[Layer, HyperParameters], keras.layers.Layer]] = {
@@ -16,6 +16,8 @@ _KERAS: dict[LayerKind, Callable[[Layer, HyperParameters], keras.layers.Layer]] 
         activation=layer.activation,
         name=layer.name,
     ),
+    "batch_normalization": lambda layer, _: keras.layers.BatchNormalization(epsilon=EPSILON, name=layer.name),
+    "activation": lambda layer, _: keras.layers.Activation(layer.activation, name=layer.name),
     "average_pooling": lambda layer, _: keras.layers.AveragePooling2D(layer.window, name=layer.name),
     "max_pooling": lambda layer, _: keras.layers.MaxPooling2D(layer.window, name=layer.name),
     "flatten": lambda layer, _: keras.layers.Flatten(name=layer.name),

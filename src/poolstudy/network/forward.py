@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from poolstudy.network.weights import FloatArray, Maps, Weights
-from poolstudy.spec.layers import Layer, LayerKind
+from poolstudy.spec.layers import EPSILON, Layer, LayerKind
 
 Step = Callable[[Layer, Weights, FloatArray], FloatArray]
 
@@ -55,8 +55,16 @@ def _windows(layer: Layer, image: FloatArray) -> FloatArray:
     return image[: rows * size, : columns * size].reshape(rows, size, columns, size, -1)
 
 
+def _normalize(layer: Layer, weights: Weights, image: FloatArray) -> FloatArray:
+    """Normalize by the moving statistics, as in validation."""
+    gamma, beta, mean, variance = (weights[f"{layer.name}/{variable}"] for variable in layer.weights)
+    return np.asarray((image - mean) * (gamma / np.sqrt(variance + np.float32(EPSILON))) + beta)
+
+
 _STEPS: dict[LayerKind, Step] = {
     "convolution": _convolve,
+    "batch_normalization": _normalize,
+    "activation": lambda _, __, image: image,
     "average_pooling": lambda layer, _, image: _windows(layer, image).mean(axis=(1, 3)),
     "max_pooling": lambda layer, _, image: _windows(layer, image).max(axis=(1, 3)),
 }

@@ -13,7 +13,11 @@ from typing import Literal
 from poolstudy.spec.space import HyperParameters, Pooling
 
 Shape = tuple[int, ...]
-LayerKind = Literal["convolution", "average_pooling", "max_pooling", "flatten", "dense", "dropout"]
+LayerKind = Literal[
+    "convolution", "batch_normalization", "activation", "average_pooling", "max_pooling", "flatten", "dense", "dropout"
+]
+EPSILON = 1e-3
+"""Added to the variance by batch normalization: Keras' default."""
 _POOLING: dict[Pooling, LayerKind] = {"average": "average_pooling", "max": "max_pooling"}
 
 
@@ -52,6 +56,7 @@ def layers(
     """Return the layers of a network, first to last.
 
     Per convolution `conv_1` (same padding, ReLU) and `pool_1`; then `flatten`, `dense_1` (ReLU), `dropout`, `dense_2`.
+    With batch normalization `conv_1` has no ReLU, and `batch_norm_1` and `relu_1` follow it.
 
     Args:
         image_shape: rows, columns, channels.
@@ -69,7 +74,7 @@ def _layers(network: HyperParameters, shape: Shape, classes: int, dense_units: i
     for number, filters in enumerate(network.filters, start=1):
         rows, columns, channels = shape
         shape = (rows, columns, filters)
-        yield _convolution(number, channels, shape, network.kernel_size)
+        yield from _convolution(number, channels, shape, network)
         shape = _pooled(number, shape, network.pool_size)
         yield Layer(name := f"pool_{number}", _POOLING[network.pooling], shape, window=network.pool_size, maps=name)
     values = math.prod(shape)
@@ -79,12 +84,17 @@ def _layers(network: HyperParameters, shape: Shape, classes: int, dense_units: i
     yield _dense("dense_2", dense_units, classes, "softmax")
 
 
-def _convolution(number: int, channels: int, shape: Shape, size: int) -> Layer:
+def _convolution(number: int, channels: int, shape: Shape, network: HyperParameters) -> Iterator[Layer]:
     rows, columns, filters = shape
-    weights = {"kernel": (size, size, channels, filters), "bias": (filters,)}
-    flops = 2 * math.prod(weights["kernel"]) * rows * columns
-    name = f"conv_{number}"
-    return Layer(name, "convolution", shape, weights, flops, activation="relu", maps=name)
+    weights = {"kernel": (network.kernel_size, network.kernel_size, channels, filters), "bias": (filters,)}
+    flops, name = 2 * math.prod(weights["kernel"]) * rows * columns, f"conv_{number}"
+    if not network.batch_normalization:
+        yield Layer(name, "convolution", shape, weights, flops, activation="relu", maps=name)
+        return
+    yield Layer(name, "convolution", shape, weights, flops)
+    statistics = dict.fromkeys(("gamma", "beta", "moving_mean", "moving_variance"), (filters,))
+    yield Layer(f"batch_norm_{number}", "batch_normalization", shape, statistics)
+    yield Layer(f"relu_{number}", "activation", shape, activation="relu", maps=name)
 
 
 def _pooled(number: int, shape: Shape, size: int) -> Shape:

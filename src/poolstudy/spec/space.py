@@ -36,6 +36,7 @@ class HyperParameters(Extensible):
         learning_rate: of Adam.
         batch_size: images per step.
         kernel_size: side of every convolution's kernel, in pixels; odd.
+        batch_normalization: after every convolution, before its ReLU.
 
     Raises:
         pydantic.ValidationError: a value outside its bounds.
@@ -50,6 +51,7 @@ class HyperParameters(Extensible):
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
     kernel_size: Annotated[int, Field(ge=1, le=11), AfterValidator(_odd)] = 3
+    batch_normalization: Annotated[bool, Field(strict=True)] = False
 
     def flat(self) -> dict[str, Value]:
         """Return the values by the names that Optuna and MLflow know: `filters_1`, `filters_2`, …"""
@@ -142,6 +144,7 @@ class SearchSpace(Extensible):
     learning_rate: Dimension | None = None
     batch_size: Dimension | None = None
     kernel_size: Dimension | None = None
+    batch_normalization: Dimension | None = None
 
     @field_validator("*", mode="before")
     @classmethod
