@@ -18,6 +18,7 @@ NETWORKS = st.builds(
     dropout=st.sampled_from([0.0, 0.5]),
     kernel_size=st.sampled_from([1, 3, 5, 11]),
     batch_normalization=st.booleans(),
+    dense_units=st.sampled_from([None, 1, 9]),
 )
 
 

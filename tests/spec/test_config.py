@@ -111,6 +111,17 @@ def test_a_projects_folder_may_have_any_name(project: Path) -> None:
             ["space.batch_normalization={low: 0, high: 1}"],
             r"^space: batch_normalization = 0\.0: Input should be a valid",
         ),
+        (["space.dense_units=0"], r"^space: dense_units = 0: Input should be greater than or equal to 1"),
+        (
+            [
+                "sampler=list",
+                (
+                    "sampler.trials=[{pooling: max, pool_size: 2, filters: [4], dropout: 0, dense_units: 9},"
+                    "{pooling: max, pool_size: 2, filters: [4], dropout: 0}]"
+                ),
+            ],
+            r"all trials must have the same number of convolutions, and give the same settings",
+        ),
         (["space.kernel_size=0"], r"^space: kernel_size = 0: Input should be greater than or equal to 1"),
         (["space.kernel_size={low: 3, high: 7}"], r"^space: kernel_size = 4: Input should be odd"),
         (["space.kernel_size=[3,5.5]"], r"^space: kernel_size = 5\.5: Input should be a valid integer"),

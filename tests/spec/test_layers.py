@@ -48,6 +48,14 @@ def test_batch_normalization_stands_between_convolution_and_relu() -> None:
     assert [layer.maps for layer in table if layer.maps] == [layer.maps for layer in usual if layer.maps]
 
 
+def test_the_dense_units_are_the_networks_own_where_it_has_some() -> None:
+    own = MAX.model_copy(update={"dense_units": 7})
+    assert [layer.output_shape for layer in layers(own, (28, 28, 1), 10, 100)][5:] == [(7,), (7,), (10,)]
+    assert own.flat()["dense_units"] == 7
+    assert own.title().endswith("dropout 0.4 · dense units 7")
+    assert "dense_units" not in MAX.flat()
+
+
 def test_the_kernel_changes_weights_and_operations_and_no_shape() -> None:
     table = layers(MAX.model_copy(update={"kernel_size": 5}), (28, 28, 1), 10, 100)
     usual = layers(MAX, (28, 28, 1), 10, 100)

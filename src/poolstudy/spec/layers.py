@@ -60,12 +60,12 @@ def layers(
 
     Args:
         image_shape: rows, columns, channels.
-        dense_units: of `dense_1`.
+        dense_units: of `dense_1`, where the network has none of its own.
 
     Raises:
         ValueError: a pooling would leave no pixel, or a kernel is larger than the image.
     """
-    return tuple(_layers(network, image_shape, classes, dense_units))
+    return tuple(_layers(network, image_shape, classes, network.dense_units or dense_units))
 
 
 def _layers(network: HyperParameters, shape: Shape, classes: int, dense_units: int) -> Iterator[Layer]:

@@ -37,6 +37,7 @@ class HyperParameters(Extensible):
         batch_size: images per step.
         kernel_size: side of every convolution's kernel, in pixels; odd.
         batch_normalization: after every convolution, before its ReLU.
+        dense_units: units of the hidden dense layer; None: `training.dense_units`.
 
     Raises:
         pydantic.ValidationError: a value outside its bounds.
@@ -52,6 +53,7 @@ class HyperParameters(Extensible):
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 32
     kernel_size: Annotated[int, Field(ge=1, le=11), AfterValidator(_odd)] = 3
     batch_normalization: Annotated[bool, Field(strict=True)] = False
+    dense_units: Annotated[int, Field(ge=1, le=65536)] | None = None
 
     def flat(self) -> dict[str, Value]:
         """Return the values by the names that Optuna and MLflow know: `filters_1`, `filters_2`, …"""
@@ -145,6 +147,7 @@ class SearchSpace(Extensible):
     batch_size: Dimension | None = None
     kernel_size: Dimension | None = None
     batch_normalization: Dimension | None = None
+    dense_units: Dimension | None = None
 
     @field_validator("*", mode="before")
     @classmethod
