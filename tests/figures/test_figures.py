@@ -253,3 +253,8 @@ def test_a_network_without_mistakes_is_drawn_too(tmp_path: Path) -> None:
     perfect = dataclasses.replace(subject(network, (8, 8, 1), ("a", "b")), labels=np.arange(6, dtype=np.uint8) % 2)
     draw(perfect, tmp_path, tmp_path / "images", FigureSettings())
     assert (tmp_path / "most_wrong.png").exists()
+
+
+def test_a_long_heading_is_made_to_fit() -> None:
+    sizes = [float(text.get_fontsize()) for heading in ("short", "x" * 97) for text in new_figure(6.4, 3, heading).texts]
+    assert sizes == [10, pytest.approx(6.4 * 72 / (0.55 * 97))]

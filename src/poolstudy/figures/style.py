@@ -30,7 +30,8 @@ def new_figure(width: float, height: float, heading: str = "") -> Figure:
     """Return a figure of this size in inches, with a heading, independent of pyplot."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER)
     if heading:
-        write_text(figure, 0.5, 1 - 0.06 / height, heading, 10, ha="center", va="top")
+        size = min(10, 72 * width / (0.55 * len(heading)))  # a letter is about 0.55 of its size wide
+        write_text(figure, 0.5, 1 - 0.06 / height, heading, size, ha="center", va="top")
     return figure
 
 
