@@ -256,5 +256,6 @@ def test_a_network_without_mistakes_is_drawn_too(tmp_path: Path) -> None:
 
 
 def test_a_long_heading_is_made_to_fit() -> None:
-    sizes = [float(text.get_fontsize()) for heading in ("short", "x" * 97) for text in new_figure(6.4, 3, heading).texts]
+    figures = [new_figure(6.4, 3, heading) for heading in ("short", "x" * 97)]
+    sizes = [float(text.get_fontsize()) for figure in figures for text in figure.texts]
     assert sizes == [10, pytest.approx(6.4 * 72 / (0.55 * 97))]

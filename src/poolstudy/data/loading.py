@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from poolstudy.data.download import Progress, download
 from poolstudy.errors import ConfigurationError, DataError
-from poolstudy.spec.datasets import DataFile, DataSection, DigitsData, IdxData
+from poolstudy.spec.datasets import DataFile, DataSection, DataSettings, IdxData
 from poolstudy.spec.records import DataIdentity, digest_of
 from poolstudy.system.files import replacing
 
@@ -72,7 +72,7 @@ def scaled(images: Bytes) -> NDArray[np.float32]:
     return images.astype(np.float32) / np.float32(255)
 
 
-def load_search_data(section: IdxData | DigitsData, root: Path, progress: Progress = lambda *_: None) -> SearchData:
+def load_search_data(section: DataSettings, root: Path, progress: Progress = lambda *_: None) -> SearchData:
     """Find (or download) the data, verify them and split them.
 
     The split is scikit-learn's `train_test_split(test_size=validation_fraction,
@@ -95,7 +95,7 @@ def load_search_data(section: IdxData | DigitsData, root: Path, progress: Progre
     return _split(section, images, labels)
 
 
-def _split(section: IdxData | DigitsData, images: Bytes, labels: Bytes) -> SearchData:
+def _split(section: DataSettings, images: Bytes, labels: Bytes) -> SearchData:
     from sklearn.model_selection import train_test_split  # a second to import
 
     fraction, indices = section.validation_fraction, np.arange(len(images))

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from poolstudy.errors import ConfigurationError, RecordTampered, RunNotFound, StoreError, one_line
 from poolstudy.spec.config import TrackingSection
-from poolstudy.spec.datasets import DigitsData, IdxData
+from poolstudy.spec.datasets import DataSettings
 from poolstudy.spec.frozen import Frozen, unknown_keys
 from poolstudy.spec.records import EPOCH_METRICS, EpochRecord, StopReason, TrialResult, TrialSpec, best_epoch, digest_of
 from poolstudy.tracking import StoredRun, find_run, reading_mlflow, resolved_uri
@@ -44,7 +44,7 @@ class RunRecord(Frozen):
     name: str
     spec: TrialSpec
     reached: TrialOutcome
-    source: Annotated[IdxData | DigitsData, Field(discriminator="format")]
+    source: DataSettings
     environment: dict[str, Any]
 
     @field_validator("environment")

@@ -18,7 +18,7 @@ from poolstudy.reproduce import verdict
 from poolstudy.reproduce.printing import print_outcome
 from poolstudy.reproduce.record import RunRecord, TrialOutcome, read_record
 from poolstudy.reproduce.verdict import Reproduction, Verdict
-from poolstudy.spec.datasets import DigitsData, IdxData
+from poolstudy.spec.datasets import DataSettings
 from poolstudy.spec.load import load_tracking
 from poolstudy.spec.records import Device, EpochRecord
 from poolstudy.system import logs
@@ -74,7 +74,7 @@ def freeze(which: str, root: Path) -> Path:
     return path
 
 
-def _source(original: RunRecord, root: Path, data: Path | None) -> IdxData | DigitsData:
+def _source(original: RunRecord, root: Path, data: Path | None) -> DataSettings:
     """Return where to look for the data: where the original found them, if that folder exists here.
 
     Downloads go into the project's own folder, because the record may be someone else's.

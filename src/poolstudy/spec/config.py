@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from poolstudy.errors import without_password
-from poolstudy.spec.datasets import DigitsData, IdxData, Positive
+from poolstudy.spec.datasets import DataSettings, Positive
 from poolstudy.spec.dimensions import Value
 from poolstudy.spec.frozen import Frozen, Name
 from poolstudy.spec.layers import layers
@@ -164,7 +164,7 @@ class StudyConfig(Frozen):
     """Settings of a whole study. Raises pydantic.ValidationError if it cannot be run."""
 
     study: StudySection
-    data: Annotated[IdxData | DigitsData, Field(discriminator="format")]
+    data: DataSettings
     space: SearchSpace
     training: TrainingSection
     sampler: Annotated[TpeSampler | RandomSampler | QmcSampler | GridSampler | ListSampler, Field(discriminator="name")]

@@ -46,3 +46,7 @@ class DigitsData(DataSection):
     """scikit-learn's embedded digits."""
 
     format: Literal["digits"]
+
+
+DataSettings = Annotated[IdxData | DigitsData, Field(discriminator="format")]
+"""Settings of any data set, told apart by `format`."""

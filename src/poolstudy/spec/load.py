@@ -174,14 +174,11 @@ def _explain(error: ValidationError) -> ConfigurationError:
 def _dotted(location: tuple[int | str, ...]) -> str:
     """Return the key as a user writes it, without the names that Pydantic gives to a union's members."""
     parts = ["sampler"] if location[:1] == ("trials",) else []  # validated early, to span the space
-    for part in map(str, location):
-        member = len(parts) == 1 and parts[0] in {"data", "sampler", "pruner"} and part in _TAGS
+    for index, part in enumerate(map(str, location)):
+        member = index == 1 and location[0] in {"data", "sampler", "pruner"}  # a union's: its `format` or `name`
         if not member and part != "constrained-int" and "[" not in part:
             parts.append(part)
     return ".".join(parts)
-
-
-_TAGS = {"idx", "digits", "tpe", "random", "qmc", "grid", "list", "median", "hyperband", "none"}
 
 
 def find_root(start: Path) -> Path:

@@ -10,7 +10,7 @@ from poolstudy.checks.finding import Finding, some
 from poolstudy.data.loading import find_folder, load_search_data
 from poolstudy.errors import DataError, StoreError, one_line, without_password
 from poolstudy.spec.config import StudyConfig
-from poolstudy.spec.datasets import DigitsData, IdxData
+from poolstudy.spec.datasets import DataSettings, IdxData
 from poolstudy.study.startup_estimate import trial_bytes
 from poolstudy.system.formats import size
 
@@ -19,7 +19,7 @@ _LOW = 2 * _GIGABYTE
 _NOT_YET = "is not made yet: the first study makes it"
 
 
-def data(section: IdxData | DigitsData, root: Path) -> Finding:
+def data(section: DataSettings, root: Path) -> Finding:
     """Check that the images are here and right, with every check of a study's start.
 
     Raises:

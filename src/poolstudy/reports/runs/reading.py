@@ -15,13 +15,13 @@ from poolstudy.errors import ConfigurationError, DataError, StoreError, one_line
 from poolstudy.network.forward import maps_of
 from poolstudy.network.weights import saved_weights
 from poolstudy.reports.runs.comparison import ComparedRun, Named, comparable, most_disputed
-from poolstudy.spec.datasets import DigitsData, IdxData
+from poolstudy.spec.datasets import DataSettings
 from poolstudy.spec.records import DataIdentity, TrialSpec
 from poolstudy.spec.space import Pooling
 from poolstudy.tracking import StoredRun
 
 T = TypeVar("T")
-_SOURCE: TypeAdapter[IdxData | DigitsData] = TypeAdapter(IdxData | DigitsData)
+_SOURCE: TypeAdapter[DataSettings] = TypeAdapter(DataSettings)
 _MACHINE: tuple[str, ...] = ("device", "threads", "processor")
 _PACKAGES = ("tensorflow", "keras", "numpy")
 _POOLING: dict[str | None, Pooling] = {"average": "average", "max": "max"}
