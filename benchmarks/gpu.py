@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import dropwhile
@@ -29,11 +29,12 @@ from poolstudy.execution import EpochEnded, Failed, Finished, Lost
 from poolstudy.execution.devices import Found, cores, find_gpus
 from poolstudy.execution.gpu import nvidia
 from poolstudy.execution.local import LocalEngine
-from poolstudy.execution.placement import Placement, best_sharing, note_measured, placements
+from poolstudy.execution.placement import MEASURED, Placement, placements
 from poolstudy.spec.config import ExecutionSection
 from poolstudy.spec.load import find_root, load_config
 from poolstudy.spec.records import Device, EpochRecord, TrainingSettings, TrialSpec
 from poolstudy.spec.space import HyperParameters
+from poolstudy.system.files import replacing
 from poolstudy.trial import tasks
 
 NETWORK = HyperParameters(pooling="max", pool_size=2, filters=(32, 64), dropout=0.4)
@@ -336,6 +337,22 @@ def _keep_best(rows: list[Row], device: Device, root: Path, console: Console) ->
         best = best_sharing(rates)
         note_measured(root / "mlruns" / "cache", device.description, best)
         console.print(f"Best: {best} at once. execution.workers_per_gpu=auto takes it from now on, on such a card.")
+
+
+def note_measured(cache: Path, card: str, workers: int) -> None:
+    """Save the best number of workers on such a card for later studies."""
+    file = cache / MEASURED
+    try:
+        known = json.loads(file.read_text())
+    except (OSError, ValueError):
+        known = {}
+    with replacing(file) as new:
+        new.write_text(json.dumps({**known, card: workers}, indent=2) + "\n")
+
+
+def best_sharing(rates: Mapping[int, float]) -> int:
+    """Return the fewest workers whose rate is within 5 % of the highest; `rates` maps workers to trials per hour."""
+    return min(workers for workers, rate in rates.items() if rate >= 0.95 * max(rates.values()))
 
 
 if __name__ == "__main__":

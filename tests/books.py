@@ -1,4 +1,4 @@
-"""Whether the two books agree: what `test_study` and `torture` hold every study to."""
+"""Checks that the Optuna and MLflow databases of a study agree, for tests and `torture`."""
 
 import json
 import sqlite3
@@ -44,7 +44,7 @@ def store(root: Path) -> str:
 
 
 def runs(root: Path, study: str = "tiny", kind: str = "trial", uri: str = "") -> list[Run]:
-    """The runs of a study, oldest first."""
+    """Return the runs of a study, oldest first."""
     client = MlflowClient(uri or store(root))
     experiment = client.get_experiment_by_name(study)
     assert experiment is not None
@@ -65,24 +65,24 @@ def artifact(root: Path, run: Run, name: str) -> Path:
 
 
 def files_of(root: Path, run: Run) -> set[str]:
-    """Without the patch, which is there where the checkout under test holds changes."""
+    """Return the names of a run's files, without code.patch: only a checkout with changes writes it."""
     return {path.name for path in artifact(root, run, "").iterdir() if path.is_file()} - {"code.patch"}
 
 
 def images_of(root: Path, run: Run) -> list[str]:
-    """Keys of the run's images; each is there as PNG and as a small copy."""
+    """Return the keys of the run's images; each exists as PNG and as a small copy."""
     names = [path.name for path in artifact(root, run, "images").glob("*")]
     assert len([name for name in names if name.endswith(".webp")]) * 2 == len(names)
     return sorted(name.split("+step+")[0].replace("~", "/") for name in names if name.endswith(".webp"))
 
 
 def check_agreement(root: Path, study: str = "tiny", uri: str = "") -> None:
-    """Optuna's attempts and MLflow's runs agree one to one, as the ledger says."""
+    """Check that Optuna's attempts and MLflow's runs agree one to one."""
     assert list(disagreements(root, study, uri)) == []
 
 
 def disagreements(root: Path, study: str = "tiny", uri: str = "") -> Iterator[str]:
-    """Everything in which Optuna's attempts and MLflow's runs do not agree."""
+    """Yield the disagreements between Optuna's attempts and MLflow's runs."""
     yield from damaged_databases(root)
     noted = optuna_study(root, study).user_attrs
     late = late_runs(noted)
@@ -98,13 +98,13 @@ def disagreements(root: Path, study: str = "tiny", uri: str = "") -> Iterator[st
             yield f"{key} has two runs"
         tracked[key] = run
     if attempts.keys() != tracked.keys():
-        yield f"attempts without a run, or the other way about: {sorted(attempts.keys() ^ tracked.keys())}"
+        yield f"attempts without a run, or runs without an attempt: {sorted(attempts.keys() ^ tracked.keys())}"
     counted = Counter(slot for (slot, _), trial in attempts.items() if trial.state.name in TERMINAL)
     yield from (f"slot {slot} counts {times} times" for slot, times in counted.items() if times > 1)
     client = MlflowClient(uri or store(root))
     for key in sorted(attempts.keys() & tracked.keys()):
         trial, run = attempts[key], tracked[key]
-        stored = trial.user_attrs["ledger"]["spec"]  # a text: up to version 0.1
+        stored = trial.user_attrs["ledger"]["spec"]  # a string up to version 0.1
         values = json.loads(stored) if isinstance(stored, str) else stored
         spec = TrialSpec.model_validate({**values, "data": noted["data"]})
         run_id = late.get(trial.number) or trial.user_attrs.get("run_id")
@@ -138,7 +138,7 @@ def _differ(
         "patience": spec.training.patience,
         "seed": spec.seed,
     }
-    later = HyperParameters.model_fields.keys() - HyperParameters.always_written  # runs of older versions lack them
+    later = HyperParameters.model_fields.keys() - HyperParameters.always_written  # missing from runs of older versions
     logged = {key: str(value) for key, value in values.items() if key in run.data.params or key not in later}
     if run.data.params != logged:
         yield f"has params {run.data.params}"
@@ -152,7 +152,7 @@ def _epochs_differ(client: MlflowClient, trial: optuna.trial.FrozenTrial, run: R
         steps = sorted(point.step for point in points)
         if steps != list(range(1, len(steps) + 1)):
             yield f"{metric} has steps {steps}"
-        # Optuna is told first: of an attempt that was cut short, it may know of one epoch more.
+        # Optuna gets an epoch first: of an interrupted attempt, it may have one more.
         missing = len(reported) - len(steps)
         if missing not in ((0,) if trial.state.name in TERMINAL else (0, 1)):
             yield f"{metric} has {len(steps)} epochs, Optuna {len(reported)}"
@@ -165,7 +165,7 @@ def _epochs_differ(client: MlflowClient, trial: optuna.trial.FrozenTrial, run: R
 
 
 def reached(root: Path, uri: str = "") -> dict[str, object]:
-    """All that every slot reached, epoch by epoch, but for the time it took."""
+    """Return the results of every slot, epoch by epoch, without times."""
     client = MlflowClient(uri or store(root))
     found: dict[str, object] = {}
     for run in runs(root, uri=uri):
@@ -180,9 +180,9 @@ def reached(root: Path, uri: str = "") -> dict[str, object]:
 
 
 def damaged_files(root: Path, run: Run) -> Iterator[str]:
-    """What is not whole among the files of a run that was trained to its end, and drawn."""
+    """Yield the damaged or missing files of a run that was trained to its end and rendered."""
     try:
-        if "poolstudy.pictures" in run.data.tags:  # whatever drew it was killed each time
+        if "poolstudy.pictures" in run.data.tags:  # its rendering was killed each time
             return
         if files_of(root, run) != FILES:
             yield f"{run.info.run_name}: files {sorted(files_of(root, run) ^ FILES)}"

@@ -58,6 +58,20 @@ def test_the_best_number_is_kept_for_cards_of_this_name(tmp_path: Path) -> None:
     assert best_measured(tmp_path / "mlruns" / "cache", "NVIDIA H200") == 4
 
 
+def test_the_best_number_is_saved_per_card(tmp_path: Path) -> None:
+    assert best_measured(tmp_path, "NVIDIA H200") is None
+    gpu.note_measured(tmp_path, "NVIDIA H200", 8)
+    gpu.note_measured(tmp_path, "NVIDIA L4", 2)
+    assert best_measured(tmp_path, "NVIDIA H200") == 8
+    assert best_measured(tmp_path, "NVIDIA L4") == 2
+
+
+def test_the_fewest_workers_within_five_percent_of_the_highest_rate_are_best() -> None:
+    assert gpu.best_sharing({1: 100.0, 2: 190.0, 4: 360.0, 8: 380.0, 16: 370.0}) == 8  # 361 would do, 360 does not
+    assert gpu.best_sharing({1: 100.0, 2: 190.0, 4: 361.0, 8: 380.0}) == 4
+    assert gpu.best_sharing({1: 10.0}) == 1
+
+
 def test_without_a_gpu_it_says_why_and_how_to_prove_it() -> None:
     with pytest.raises(DeviceError, match="^no NVIDIA driver; mend it; expected a GPU; --cpu proves"):
         gpu._gpu(Found(lines=("no NVIDIA driver; mend it",)))

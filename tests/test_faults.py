@@ -1,4 +1,4 @@
-"""Bad surroundings, made for real: a tracking server that goes and comes, full and read-only disks, held databases."""
+"""Real faults of the environment: a tracking server that stops, full and read-only disks, locked databases."""
 
 import contextlib
 import os
@@ -21,11 +21,11 @@ from damage import copied, deleting
 
 pytestmark = pytest.mark.slow
 ONE = ["execution.workers=1"]
-LONG = ["training.epochs=400", "training.patience=400"]  # longer than a server is missed
+LONG = ["training.epochs=400", "training.patience=400"]  # still training when the server is reported away
 
 
 class Server:
-    """A tracking server on this machine that is started and stopped at will; its store outlives it."""
+    """Tracking server on this machine that can be stopped and started again with the same store."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -36,10 +36,10 @@ class Server:
 
     def start(self) -> None:
         store = [f"--backend-store-uri=sqlite:///{self._folder}/server.db", f"--artifacts-destination={self._folder}/a"]
-        place = ["--host=127.0.0.1", f"--port={self.port}", "--workers=1"]
+        address = ["--host=127.0.0.1", f"--port={self.port}", "--workers=1"]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mlflow", "server", *store, *place],
+                [sys.executable, "-m", "mlflow", "server", *store, *address],
                 cwd=self._folder,
                 env=clean_environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # eight processes more
                 stdout=log,
@@ -83,7 +83,7 @@ def check_one_line(code: int, expected: int, err: str, *texts: str) -> None:
 def test_a_server_that_is_stopped_three_times_changes_nothing(
     project: Path, server: Server, tmp_path: Path, poolstudy: Command
 ) -> None:
-    endless = "space.dropout={low: 0.0, high: 0.9}"  # however fast it trains, it is not done too soon
+    endless = "space.dropout={low: 0.0, high: 0.9}"  # so many configurations that it is never done
     settings = [*ONE, "training.epochs=80", "training.patience=80", endless]
     at_server = [*settings, f"tracking.uri={server.uri}"]
     with start(project, *at_server, "study.trials=500") as study:
@@ -100,14 +100,14 @@ def test_a_server_that_is_stopped_three_times_changes_nothing(
     assert (again.returncode, again.stderr) == (0, "")
     assert "Best run: " in again.stdout
     check_agreement(project, uri=server.uri)
-    there = reached(project, server.uri)
+    results = reached(project, server.uri)
     undisturbed = make_project(tmp_path / "undisturbed")
-    said = poolstudy(undisturbed, "run", "tiny", *settings, f"study.trials={len(there)}")
+    said = poolstudy(undisturbed, "run", "tiny", *settings, f"study.trials={len(results)}")
     assert said.returncode == 0, said.stderr
-    assert there == reached(undisturbed)
+    assert results == reached(undisturbed)
 
 
-def test_a_server_that_stays_away_stops_the_study_and_it_goes_on_later(
+def test_a_server_that_stays_away_stops_the_study_which_can_be_continued(
     project: Path, server: Server, poolstudy: Command
 ) -> None:
     away = [*ONE, f"tracking.uri={server.uri}", "tracking.patience=3", "study.trials=2"]
@@ -156,7 +156,7 @@ def states(root: Path) -> list[str]:
 
 
 def check_nothing_is_lost(root: Path, poolstudy: Command, count: int) -> None:
-    """The same command goes on once the fault is mended, and what had ended still counts."""
+    """Check that the same command goes on after the fault, and that ended trials still count."""
     done = {trial.number for trial in trials(root) if trial.state.name == "COMPLETE"}
     again = poolstudy(root, "run", "tiny", f"study.trials={count}", *ONE)
     assert again.returncode == 0, again.stderr
@@ -165,20 +165,20 @@ def check_nothing_is_lost(root: Path, poolstudy: Command, count: int) -> None:
     check_agreement(root)
 
 
-def test_a_disk_that_fills_stops_the_study_and_loses_nothing(project: Path, poolstudy: Command) -> None:
+def test_a_disk_that_fills_up_stops_the_study_and_nothing_is_lost(project: Path, poolstudy: Command) -> None:
     with mounted(project / "mlruns", "-t", "tmpfs", "-o", "size=5m", "none"):
         said = poolstudy(project, "run", "tiny", "study.trials=12", *ONE)
         assert list(damaged_databases(project)) == []
-        check_one_line(said.returncode, 3, said.stderr, "mend it; the same command then goes on")
+        check_one_line(said.returncode, 3, said.stderr, "fix it; the same command then goes on")
         assert "No space left on device" in said.stderr or "disk is full" in said.stderr
         assert len([trial for trial in trials(project) if trial.state.name == "COMPLETE"]) >= 1
         subprocess.run(["mount", "-o", "remount,size=100m", project / "mlruns"], check=True)
-        delivered = Counter(run.data.tags.get("poolstudy.state") for run in runs(project))["complete"]
-        assert delivered < 12  # all may have trained by then; a disk that is full cannot hold what all of them leave
+        uploaded = Counter(run.data.tags.get("poolstudy.state") for run in runs(project))["complete"]
+        assert uploaded < 12  # the full disk cannot hold the files of all, even if all are trained
         check_nothing_is_lost(project, poolstudy, 12)
 
 
-def test_a_disk_that_is_full_from_the_start_is_told_in_one_line(project: Path, poolstudy: Command) -> None:
+def test_a_disk_that_is_full_from_the_start_is_reported_in_one_line(project: Path, poolstudy: Command) -> None:
     with mounted(project / "mlruns", "-t", "tmpfs", "-o", "size=100k", "none"):
         said = poolstudy(project, "run", "tiny", "study.trials=1", *ONE)
         check_one_line(said.returncode, 3, said.stderr)
@@ -196,18 +196,18 @@ def test_artifacts_that_become_read_only_stop_the_study(project: Path, poolstudy
             wait_for(study, "trial-0001  epoch 1/3")
             subprocess.run(["mount", "-o", "remount,ro", artifacts], check=True)
             _, err = study.communicate(timeout=120)
-        check_one_line(study.returncode, 3, err, "Read-only file system", "mend it; the same command then goes on")
+        check_one_line(study.returncode, 3, err, "Read-only file system", "fix it; the same command then goes on")
         subprocess.run(["mount", "-o", "remount,rw", artifacts], check=True)
         check_nothing_is_lost(project, poolstudy, 3)
 
 
-def test_a_read_only_mlruns_is_told_in_one_line(project: Path, poolstudy: Command) -> None:
+def test_a_read_only_mlruns_is_reported_in_one_line(project: Path, poolstudy: Command) -> None:
     with mounted(project / "mlruns", "-t", "tmpfs", "-o", "ro", "none"):
         said = poolstudy(project, "run", "tiny", *ONE)
     check_one_line(said.returncode, 3, said.stderr, "mlruns/locks", "Read-only file system")
 
 
-def test_artifacts_that_are_deleted_are_missed_and_the_study_goes_on(project: Path) -> None:
+def test_deleted_artifacts_are_reported_and_the_study_goes_on(project: Path) -> None:
     with start(project, *ONE, "study.trials=3") as study:
         wait_for(study, "trial-0001  epoch 1/3")
         with deleting(project / "mlruns" / "artifacts"):
@@ -219,7 +219,7 @@ def test_artifacts_that_are_deleted_are_missed_and_the_study_goes_on(project: Pa
     check_agreement(project)
 
 
-# Databases that another program holds
+# Databases that another program locks
 
 
 @contextlib.contextmanager
@@ -234,7 +234,7 @@ def held(database: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", ["optuna.db", "mlflow.db"])
-def test_a_database_that_is_held_for_a_moment_only_delays(project: Path, name: str) -> None:
+def test_a_database_that_is_locked_for_a_moment_only_delays(project: Path, name: str) -> None:
     with start(project, *ONE, "study.trials=2") as study:
         wait_for(study, "trial-0001  epoch 1/3")
         with held(project / "mlruns" / name):
@@ -248,7 +248,7 @@ def test_a_database_that_is_held_for_a_moment_only_delays(project: Path, name: s
 @pytest.mark.parametrize(
     ("name", "says"), [("optuna.db", "database is locked"), ("mlflow.db", "away for 3 s (database is locked)")]
 )
-def test_a_database_that_is_held_for_long_stops_the_study(
+def test_a_database_that_is_locked_for_long_stops_the_study(
     project: Path, poolstudy: Command, name: str, says: str
 ) -> None:
     with start(project, *ONE, "study.trials=2", "tracking.patience=3") as study:
@@ -259,25 +259,25 @@ def test_a_database_that_is_held_for_long_stops_the_study(
     check_nothing_is_lost(project, poolstudy, 2)
 
 
-def test_a_database_that_lacks_a_table_is_told_in_one_line(
+def test_a_missing_table_in_a_database_is_reported_in_one_line(
     finished: tuple[Path, object], tmp_path: Path, poolstudy: Command
 ) -> None:
     root = copied(finished[0], tmp_path / "project")
     with sqlite3.connect(root / "mlruns" / "mlflow.db") as database:
-        database.execute("drop table latest_metrics")  # it opens, and fails when the study looks back
+        database.execute("drop table latest_metrics")  # it opens, and fails when the study reads earlier trials
     said = poolstudy(root, "run", "tiny", "study.trials=6", *ONE)
-    check_one_line(said.returncode, 3, said.stderr, "no such table: latest_metrics", "mend it")
+    check_one_line(said.returncode, 3, said.stderr, "no such table: latest_metrics", "fix it")
 
 
 # Signals
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_while_all_is_imported_ends_it_and_leaves_nothing_open(
+def test_a_signal_during_the_imports_ends_it_and_leaves_nothing_open(
     project: Path, poolstudy: Command, sign: signal.Signals
 ) -> None:
     with start(project, *ONE, "study.trials=1") as study:
-        while not (project / "mlruns" / "locks" / "tiny.pid").exists():  # what takes longest is imported after it
+        while not (project / "mlruns" / "locks" / "tiny.pid").exists():  # the longest imports come after it
             assert study.poll() is None
             time.sleep(0.01)
         study.send_signal(sign)
@@ -289,13 +289,13 @@ def test_a_signal_while_all_is_imported_ends_it_and_leaves_nothing_open(
     check_agreement(project)
 
 
-def test_a_second_signal_ends_at_once_and_the_next_start_delivers(project: Path, poolstudy: Command) -> None:
+def test_a_second_signal_ends_at_once_and_the_next_start_uploads(project: Path, poolstudy: Command) -> None:
     with start(project, *ONE, "study.trials=2") as study:
-        wait_for(study, "trial-0001  complete")  # now it is drawn
+        wait_for(study, "trial-0001  complete")  # now it is rendered
         study.send_signal(signal.SIGTERM)
         time.sleep(0.1)
         study.send_signal(signal.SIGTERM)
         out, _ = study.communicate(timeout=60)
     assert study.returncode == 143
-    assert "The same command goes on from here." not in out  # as it says when it waited for what is drawn
+    assert "The same command goes on from here." not in out  # as it says after waiting for the rendering
     check_nothing_is_lost(project, poolstudy, 2)

@@ -1,10 +1,10 @@
-"""Kills a study again and again, then holds its books to what an undisturbed one would have.
+"""Kill a study again and again, then compare its databases with those of an undisturbed one.
 
     python tests/torture.py --kills 100 --trials 60 --seed 1
 
-A kill takes a worker, the coordinator alone, or all processes together, at a random moment: on an epoch, while
-pictures are drawn, while everything is imported, while a database is made. After each kill of the coordinator the same
-command is started again. The images are Fashion-MNIST's if they are found, else scikit-learn's digits.
+Each kill ends a worker, the coordinator alone, or all processes, at a random moment: at an epoch, or while figures are
+rendered, modules imported, or a database made. After each kill of the coordinator the same command is started again.
+The images are Fashion-MNIST's if they are found, else scikit-learn's digits.
 """
 
 import argparse
@@ -37,8 +37,8 @@ batch_size: null
 """
 _CONFIGURATIONS = 2 * 16 * 4  # of the space
 _MORE = 4  # trials
-_LAST = 1800.0  # seconds for what is left to train and draw after the last kill
-_GONE = 30.0  # seconds that what belongs to a dead coordinator may take to end
+_LAST = 1800.0  # seconds for the training and rendering after the last kill
+_GONE = 30.0  # seconds that the children of a dead coordinator may take to end
 
 
 @dataclass
@@ -46,10 +46,10 @@ class Torture:
     """One study under torture.
 
     Attributes:
-        kills: how many there are to be.
+        kills: the number to reach.
         trials: of the study, at least.
-        until: when it must be over, as `time.monotonic`.
-        said: what became of it so far.
+        until: the end of the kills, by `time.monotonic`.
+        counts: kills so far, by process and by moment.
     """
 
     root: Path
@@ -58,7 +58,7 @@ class Torture:
     dice: random.Random
     until: float
     data: str
-    said: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     ended: int = 0
     startup: float = 15.0  # seconds until a first trial starts, as it was last
@@ -78,21 +78,21 @@ class Torture:
             self.wrong.append(f"ended with {undisturbed.process.returncode}: {undisturbed.complaint()}")
 
     def _more(self) -> bool:
-        """Asks the same study for more trials: it was done before it had been killed often enough."""
+        """Ask the same study for more trials; it was done before it had been killed often enough."""
         self.trials += _MORE
         return self.trials <= _CONFIGURATIONS
 
     @property
     def done(self) -> int:
-        return self.said["worker"] + self.said["coordinator"] + self.said["all"]
+        return self.counts["worker"] + self.counts["coordinator"] + self.counts["all"]
 
     @property
     def ahead(self) -> bool:
-        """Whether its trials end faster than it is killed: then it is let train less."""
+        """Whether its trials end faster than it is killed; it then trains less between kills."""
         return self.ended * self.kills > self.done * self.trials
 
     def _study(self) -> int | None:
-        """Starts the command and kills until its coordinator is dead or done; its exit code if it is done."""
+        """Start the command and kill until its coordinator is dead or done; return its exit code if done."""
         study = Study(self.root, self.trials, self.data)
         while self.done < self.kills and time.monotonic() < self.until:
             whom = self._whom()
@@ -100,14 +100,14 @@ class Torture:
             if study.process.poll() is not None:
                 break
             if study.kill(whom, self.dice):
-                self.said[whom] += 1
-                self.said[f"at {when}"] += 1
+                self.counts[whom] += 1
+                self.counts[f"at {when}"] += 1
                 print(f"{self.done:4}  {whom:<12} at {when}", flush=True)
             if whom != "worker":
                 self.wrong += study.orphans(_GONE)
                 return None
         code = study.process.poll()
-        if code is None:  # enough: as a user ends it
+        if code is None:  # enough kills: end it as a user does
             study.process.send_signal(signal.SIGTERM)
             study.wait(30)
         elif code != 0:
@@ -116,13 +116,13 @@ class Torture:
         return code
 
     def _whom(self) -> str:
-        nearly_done = self.ended >= self.trials - 3  # then nothing more may be trained before the last kill
+        nearly_done = self.ended >= self.trials - 3  # the study must not be done before the last kill
         return self.dice.choices(
             ["worker", "coordinator", "all"], [0 if nearly_done else 3 if self.ahead else 6, 2, 2]
         )[0]
 
     def _moment(self, study: "Study", whom: str) -> str:
-        """Waits for a moment to kill at; its name."""
+        """Wait for a moment to kill at; return its name."""
         self.ended = study.ended(self.ended)
         self.startup = study.startup or self.startup
         if whom == "worker":
@@ -133,7 +133,7 @@ class Torture:
             when = "start-up"
         else:
             when = self.dice.choice(["start-up", "epoch", "figures"])
-        if when == "start-up":  # over when a trial starts, however long it took before
+        if when == "start-up":  # over when a trial starts
             study.hear("  starts  ", seconds=self.dice.uniform(0, self.startup))
         elif when == "first database":
             study.watch(lambda: any((self.root / "mlruns").glob(".*.db*")))
@@ -149,7 +149,7 @@ class Torture:
 
 
 class Study:
-    """The command, running, and what it says."""
+    """Running command and its output."""
 
     def __init__(self, root: Path, count: int, data: str) -> None:
         self._root = root
@@ -189,12 +189,12 @@ class Study:
         return (self._root / "mlruns" / name).exists()
 
     def ended(self, before: int) -> int:
-        """How many trials are done, as it last said."""
+        """Return how many trials are done by its last output, or `before`."""
         said = [line for line in self._lines if " trials done" in line]
         return int(said[-1].split()[0]) if said else before
 
     def hear(self, *texts: str, seconds: float = 120) -> None:
-        """Waits for a new line with one of the texts, or the end."""
+        """Wait for a new line with one of the texts, or the end."""
 
         def heard() -> bool:
             new, self._heard = self._lines[self._heard :], len(self._lines)
@@ -216,19 +216,19 @@ class Study:
             self.process.wait(seconds)
 
     def processes(self) -> list[psutil.Process]:
-        """All but the coordinator itself."""
+        """Return all its processes but the coordinator."""
         with contextlib.suppress(psutil.NoSuchProcess):
             return list(psutil.Process(self.process.pid).children(recursive=True))
         return []
 
     def workers(self) -> list[psutil.Process]:
-        """Those that train or draw: children of the server."""
+        """Return the worker processes, which are children of the server."""
         children = self.processes()
         servers = {child.pid for child in children if _parent(child) == self.process.pid}
         return [child for child in children if _parent(child) in servers]
 
     def kill(self, whom: str, dice: random.Random) -> bool:
-        """Whether there was anybody to kill."""
+        """Kill a worker, the coordinator or all; return False if there was no worker."""
         self._left = self.processes()
         if whom == "worker":
             workers = self.workers()
@@ -246,7 +246,7 @@ class Study:
         return True
 
     def orphans(self, seconds: float) -> Iterator[str]:
-        """Processes of a dead coordinator that live on."""
+        """Yield the processes of a dead coordinator that still live; kill them."""
         _, alive = psutil.wait_procs(self._left, timeout=seconds)
         for process in alive:
             yield f"process {process.pid} lives {seconds:g} s after its coordinator"
@@ -262,7 +262,7 @@ def _parent(process: psutil.Process) -> int | None:
 
 
 def wrong_at_the_end(root: Path, count: int) -> Iterator[str]:
-    """In what the study differs from one that nobody disturbed."""
+    """Yield the differences between the study and an undisturbed one."""
     yield from disagreements(root)
     found = runs(root)
     states = Counter(run.data.tags.get("poolstudy.state", run.info.status) for run in found)
@@ -280,7 +280,7 @@ def wrong_at_the_end(root: Path, count: int) -> Iterator[str]:
 
 
 def doctored(root: Path) -> Iterator[str]:
-    """What `poolstudy doctor` finds."""
+    """Yield a failure of `poolstudy doctor`; print its output."""
     said = subprocess.run(
         [sys.executable, "-m", "poolstudy", "doctor"],
         cwd=root,
@@ -295,7 +295,7 @@ def doctored(root: Path) -> Iterator[str]:
 
 
 def prepare(root: Path) -> str:
-    """A project for it; the name of its data."""
+    """Make the project; return the name of its data."""
     make_project(root)
     (root / "conf" / "space" / "tiny.yaml").write_text(SPACE)
     experiment = root / "experiments" / "tiny" / "experiment.yaml"
@@ -311,13 +311,13 @@ def prepare(root: Path) -> str:
 
 
 def torture(root: Path, kills: int, count: int, seed: int, minutes: float) -> list[str]:
-    """Everything that was wrong."""
+    """Run the torture; return everything that was wrong."""
     data = prepare(root)
     print(f"seed {seed}: {kills} kills over {count} trials on {data} in {root}", flush=True)
     ordeal = Torture(root, kills, count, random.Random(seed), time.monotonic() + 60 * minutes, data)
     ordeal.run()
     wrong = [*ordeal.wrong, *wrong_at_the_end(root, ordeal.trials), *doctored(root)]
-    print(f"{dict(sorted(ordeal.said.items()))}", flush=True)
+    print(f"{dict(sorted(ordeal.counts.items()))}", flush=True)
     return wrong
 
 
@@ -327,9 +327,9 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument(
-        "--minutes", type=float, default=60, help="then it is left alone; fewer kills than asked for are told as wrong"
+        "--minutes", type=float, default=60, help="limit on the kills; fewer than asked for count as wrong"
     )
-    parser.add_argument("--folder", type=Path, help="where, and kept; a temporary one if left out")
+    parser.add_argument("--folder", type=Path, help="kept; by default a temporary one")
     options = parser.parse_args()
     began = time.monotonic()
     with contextlib.ExitStack() as last:

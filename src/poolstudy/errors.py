@@ -77,40 +77,32 @@ class ConfigurationError(PoolstudyError):
     exit_code = 2
 
 
-class StudyMismatch(ConfigurationError):
-    pass
+class StudyMismatch(ConfigurationError): ...
 
 
 class RunNotFound(PoolstudyError):
     exit_code = 2
 
 
-class MachineError(PoolstudyError):
-    pass
+class MachineError(PoolstudyError): ...
 
 
-class DataError(MachineError):
-    pass
+class DataError(MachineError): ...
 
 
-class StoreError(MachineError):
-    pass
+class StoreError(MachineError): ...
 
 
-class DeviceError(MachineError):
-    pass
+class DeviceError(MachineError): ...
 
 
-class ProgramMissing(MachineError):
-    pass
+class ProgramMissing(MachineError): ...
 
 
-class StudyBusy(MachineError):
-    pass
+class StudyBusy(MachineError): ...
 
 
-class TrialLost(MachineError):
-    pass
+class TrialLost(MachineError): ...
 
 
 class TrialFailed(Exception):

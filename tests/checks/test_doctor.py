@@ -49,9 +49,9 @@ from mlflow.entities import Run
 from rich.console import Console
 from test_faults import Server
 
-from poolstudy.checks.doctor.doctor import _Doctor
-from poolstudy.checks.doctor.issue import Fix, Issue, wrong
+from poolstudy.checks.doctor import _Doctor
 from poolstudy.checks.doctor.study_state import Project
+from poolstudy.checks.finding import Fix, Issue, wrong
 from poolstudy.search import Search
 from poolstudy.spec.config import StudyConfig
 from poolstudy.spec.load import load_config

@@ -75,7 +75,7 @@ def test_overrides_are_read_and_an_error_ends_with_code_3(project: Path, poolstu
     assert (said.returncode, said.stderr) == (3, "")
     assert re.search(r"^x data        .*labels\.gz has SHA-256", said.stdout, re.MULTILINE)
     assert "ok disk" in said.stdout
-    assert "; 1 trial takes about 5 MB" in said.stdout
+    assert "; 1 trial takes up to 2 MB" in said.stdout
     assert said.stdout.isascii()
 
 

@@ -8,12 +8,11 @@ from conftest import make_spec
 
 from poolstudy.execution.placement import (
     _VALIDATION_BATCH,
+    MEASURED,
     Placement,
     PlacementPool,
     best_measured,
-    best_sharing,
     memory_need,
-    note_measured,
     placements,
     plan,
     trials_per_process,
@@ -98,28 +97,18 @@ def test_a_plan_gives_the_reason_for_the_number_of_workers(project: Path) -> Non
     assert plan(load_config("tiny", [], project), data, [], 2, cache) == ([Placement(Device())] * 2, "")
     planned, line = plan(load_config("tiny", [], project), data, [A, B], 64, cache)
     assert (len(planned), line) == (8, "8 workers, 4 a GPU (not measured on this card)")
-    note_measured(cache, "NVIDIA H200", 16)
+    cache.mkdir()
+    (cache / MEASURED).write_text('{"NVIDIA H200": 16}')
     planned, line = plan(load_config("tiny", [], project), data, [A, B], 64, cache)
     assert (len(planned), line) == (32, "32 workers, 16 a GPU (as measured by make bench-gpu)")
     _, line = plan(load_config("tiny", ["execution.workers=3"], project), data, [A, B], 64, cache)
     assert line == "3 workers (execution.workers)"
 
 
-def test_the_best_number_is_saved_per_card(tmp_path: Path) -> None:
-    assert best_measured(tmp_path, "NVIDIA H200") is None
-    note_measured(tmp_path, "NVIDIA H200", 8)
-    note_measured(tmp_path, "NVIDIA L4", 2)
-    assert best_measured(tmp_path, "NVIDIA H200") == 8
-    assert best_measured(tmp_path, "NVIDIA L4") == 2
-    for damaged in ("[]", "{", '{"NVIDIA L4": "many"}', '{"NVIDIA L4": 1000}'):
-        (tmp_path / "workers_per_gpu.json").write_text(damaged)
-        assert best_measured(tmp_path, "NVIDIA L4") is None
-
-
-def test_the_fewest_workers_within_five_percent_of_the_highest_rate_are_best() -> None:
-    assert best_sharing({1: 100.0, 2: 190.0, 4: 360.0, 8: 380.0, 16: 370.0}) == 8  # 361 would do, 360 does not
-    assert best_sharing({1: 100.0, 2: 190.0, 4: 361.0, 8: 380.0}) == 4
-    assert best_sharing({1: 10.0}) == 1
+@pytest.mark.parametrize("damaged", ["[]", "{", '{"NVIDIA L4": "many"}', '{"NVIDIA L4": 1000}', '{"NVIDIA L4": 0}'])
+def test_a_damaged_measurement_is_ignored(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / MEASURED).write_text(damaged)
+    assert best_measured(tmp_path, "NVIDIA L4") is None
 
 
 def test_only_workers_on_a_gpu_are_reused() -> None:

@@ -1,4 +1,4 @@
-"""Whole studies on a machine that says it has two GPUs, one of which is lost: real workers, real books.
+"""Whole studies on a machine that pretends to have two GPUs, one of which is lost: real workers and databases.
 
 GPU:1 is this machine's CPU under another name. On GPU:0 every worker dies, as it does on a card that fell off its bus.
 """
@@ -37,7 +37,7 @@ def train(task: Any, on_epoch: Callable[[EpochRecord], bool]) -> TrialResult:
 
 
 class TwoGpus(LocalEngine):
-    """Answers what is asked of the GPUs: as they are at the start, and after."""
+    """Engine whose GPUs are in the states `answers`, one for each time that it looks; the last one stays."""
 
     answers: ClassVar[list[list[Device]]] = []
 
@@ -45,7 +45,7 @@ class TwoGpus(LocalEngine):
         super().__init__(train, *rest)
 
     def call(self, function: Callable[[], Any], timeout: float | None = None) -> Any:
-        if function is not devices._list_gpus:  # how long a short training takes, which no GPU is here to say
+        if function is not devices._list_gpus:  # the measurement of a short training
             raise ChildProcessError("no GPU")
         return [FIRST, SECOND], {"is_cuda_build": True}
 
@@ -54,7 +54,7 @@ class TwoGpus(LocalEngine):
 
 
 def run(project: Path, monkeypatch: pytest.MonkeyPatch, *settings: str) -> tuple[Any, str]:
-    """Runs a study; its outcome, or the error that ended it, and what it said."""
+    """Run a study; return its outcome, or the DeviceError that ended it, and its output."""
     monkeypatch.setattr(run_study, "LocalEngine", TwoGpus)
     console = Console(file=io.StringIO(), width=200)
     config = load_config("tiny", ["execution.workers_per_gpu=1", *settings], project)
@@ -75,7 +75,7 @@ def test_after_a_gpu_is_lost_the_others_go_on_and_its_trials_are_tried_again(
     outcome, said = run(project, monkeypatch, "study.trials=4", "execution.retries=1", "pruner=none")
     assert outcome.done == 4, said
     states = [run.data.tags["poolstudy.state"] for run in runs(project)]
-    assert sorted(states) == ["complete"] * 4 + ["lost"]  # one worker a GPU: one attempt is lost, and no second one
+    assert sorted(states) == ["complete"] * 4 + ["lost"]  # with one worker a GPU, only one attempt is lost
     check_agreement(project)
     assert "Found GPU at: /device:GPU:0 (NVIDIA H200)" in said
     assert "2 workers, 1 a GPU (execution.workers_per_gpu)" in said
@@ -85,7 +85,7 @@ def test_after_a_gpu_is_lost_the_others_go_on_and_its_trials_are_tried_again(
 
 
 @pytest.mark.slow
-def test_when_no_gpu_is_left_the_study_stops_in_good_order_and_its_books_hold(
+def test_when_no_gpu_is_left_the_study_stops_in_good_order_and_its_databases_agree(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = SECOND.model_copy(update={"bus": "", "problem": "GPU is lost"})
@@ -112,5 +112,5 @@ def test_a_gpu_on_which_one_worker_died_and_which_still_works_is_used_again(
     with pytest.raises(StudyStopped, match="1 trials failed in a row"):
         run(project, monkeypatch, *settings)
     states = [run.data.tags["poolstudy.state"] for run in runs(project)]
-    assert states == ["lost", "lost"]  # the only place is on GPU:0, which answers: the slot is tried as often as asked
+    assert states == ["lost", "lost"]  # the only placement is on GPU:0, which still works: the slot is retried
     check_agreement(project)

@@ -1,4 +1,4 @@
-"""What a coordinator that died leaves behind, and what becomes of it; both books are real."""
+"""Recovery of what a crashed coordinator left, with real Optuna and MLflow databases."""
 
 import contextlib
 import io
@@ -27,7 +27,7 @@ RESULT = make_result([1.25, 1.125])  # best accuracy 0.7, in epoch 2
 
 
 class Study:
-    """Both books of a study, opened anew as often as one likes."""
+    """Study with both databases, which can be opened again."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.staging = root, root / "staging"
@@ -55,22 +55,22 @@ class Study:
 
 
 @pytest.fixture(scope="module")
-def empty_books(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both databases, made once: they take seconds."""
-    root = tmp_path_factory.mktemp("books")
+def empty_databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make both databases once: it takes seconds."""
+    root = tmp_path_factory.mktemp("databases")
     optuna.storages.RDBStorage(f"sqlite:///{root / 'optuna.db'}").engine.dispose()
     Tracker("sqlite:///mlflow.db", "artifacts", "other", root)
     return root
 
 
 @pytest.fixture
-def study(project: Path, empty_books: Path) -> Study:
+def study(project: Path, empty_databases: Path) -> Study:
     for name in ("optuna.db", "mlflow.db"):
-        shutil.copy(empty_books / name, project)
+        shutil.copy(empty_databases / name, project)
     return Study(project)
 
 
-def test_what_was_trained_to_the_end_counts_and_the_rest_is_tried_again(study: Study) -> None:
+def test_attempts_trained_to_the_end_count_and_the_others_are_tried_again(study: Study) -> None:
     trained, cut_short, without_run, without_folder = (
         study.begin(),
         study.begin(),
@@ -87,7 +87,7 @@ def test_what_was_trained_to_the_end_counts_and_the_rest_is_tried_again(study: S
         "trial-0003": "interrupted",
         "trial-0004": "interrupted",
     }
-    assert [(one.slot, one.objective) for one in study.search.ended()] == [(1, 0.7)]
+    assert [(trial.slot, trial.objective) for trial in study.search.ended()] == [(1, 0.7)]
     assert study.search.run_of(cut_short) == known
     assert [folder.run_id for folder in left][2:] == ["", ""]
     again = study.search.next_attempt(0)
@@ -100,7 +100,7 @@ def test_a_run_whose_id_did_not_reach_the_folder_is_found(study: Study) -> None:
     attempt = study.begin(run=False)
     run_id = open_trial(study.tracker, attempt.spec, attempt.name, attempt.retry)
     other = TrialSpec.model_validate(attempt.spec.model_dump() | {"seed": 1})
-    open_trial(study.tracker, other, attempt.name, attempt.retry)  # of another study's book
+    open_trial(study.tracker, other, attempt.name, attempt.retry)  # of another study
     study.open()
     recover(study.search, study.tracker, study.staging)
     assert study.search.run_of(attempt) == run_id
@@ -122,7 +122,7 @@ def test_two_projects_that_run_the_same_study_in_one_store_take_no_run_of_each_o
     assert theirs.open_study({"seed": 8}, {}) == their_study != own
 
 
-def test_of_a_study_that_an_earlier_version_made_runs_are_found_without_a_book(study: Study) -> None:
+def test_runs_of_a_study_by_an_earlier_version_are_found_without_a_study_uid(study: Study) -> None:
     study.tracker.study_uid = ""
     attempt = study.begin(run=False)
     run_id = open_trial(study.tracker, attempt.spec, attempt.name, 0)
@@ -131,7 +131,7 @@ def test_of_a_study_that_an_earlier_version_made_runs_are_found_without_a_book(s
     assert study.tracker.open_study({}, {}) == own
 
 
-def test_what_optuna_was_told_and_the_folder_was_not_is_made_good(study: Study) -> None:
+def test_an_end_that_only_optuna_has_is_written_to_the_folder(study: Study) -> None:
     attempt = study.begin()
     study.search.opened_run(attempt, study.folder(attempt).run_id)
     study.search.end(attempt.number, "lost", reason="SIGKILL")
@@ -153,10 +153,10 @@ def test_an_open_run_whose_folder_was_deleted_is_closed(study: Study) -> None:
     assert (folder.run_id, study.states([folder])) == (run_id, {"trial-0001": "lost"})
 
 
-def test_a_folder_of_another_book_goes_and_its_result_counts_for_nobody(study: Study) -> None:
+def test_a_folder_of_another_study_is_removed_and_its_result_does_not_count(study: Study) -> None:
     attempt = study.begin()
-    stranger = attempt.model_copy(update={"number": 99})
-    (AttemptFolder.make(study.staging, stranger).path / "result.json").write_text(RESULT.model_dump_json())
+    foreign = attempt.model_copy(update={"number": 99})
+    (AttemptFolder.make(study.staging, foreign).path / "result.json").write_text(RESULT.model_dump_json())
     AttemptFolder.make(study.staging, attempt.model_copy(update={"slot": 8}))
     study.open()
     left = recover(study.search, study.tracker, study.staging)
@@ -175,8 +175,8 @@ def test_a_run_that_only_its_folder_knows_is_noted(study: Study) -> None:
     assert study.search.run_of(attempt) == run_id
 
 
-def go_on(study: Study, folder: Path) -> str:
-    """A start of a study that has all its trials, and has nothing to draw: what it says."""
+def resume(study: Study, folder: Path) -> str:
+    """Start a study that has all its trials and nothing to render; return its output."""
     study.open()
     config = load_config("tiny", ["study.trials=1", "tracking.figures.of=[]"], study.root)
     context, out = StudyContext(study.staging, folder, [Placement(Device())], {}, ""), io.StringIO()
@@ -190,27 +190,27 @@ def go_on(study: Study, folder: Path) -> str:
     return out.getvalue()
 
 
-def test_a_folder_that_cannot_be_read_is_set_aside_and_said(study: Study, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_read_is_set_aside_with_a_warning(study: Study, tmp_path: Path) -> None:
     attempt = study.begin(run=False)
     folder = study.folder(attempt)
     (folder.path / "result.json").write_text(RESULT.model_dump_json())
     finish_attempt(study.search, folder, "complete")
     (folder.path / "attempt.json").write_text('{"attempt": {"of": "another version"}}')
-    said = "_unread/staging has attempts of another version that this one cannot read\n"
+    warning = "_unread/staging has attempts of another version that this one cannot read\n"
     for _ in range(2):
-        assert go_on(study, tmp_path) == said
+        assert resume(study, tmp_path) == warning
     (kept,) = (study.root / "_unread" / "staging").iterdir()
     assert TrialResult.model_validate_json((kept / "result.json").read_text()) == RESULT
 
 
-def test_a_run_that_is_opened_when_nothing_else_is_to_be_done_is_noted(study: Study, tmp_path: Path) -> None:
+def test_a_run_that_is_opened_when_nothing_is_left_to_train_is_noted(study: Study, tmp_path: Path) -> None:
     attempt = study.begin(run=False)
     (study.folder(attempt).path / "result.json").write_text(RESULT.model_dump_json())
     finish_attempt(study.search, study.folder(attempt), "complete")  # while the tracking server was away
-    go_on(study, tmp_path)
+    resume(study, tmp_path)
     (run,) = study.tracker.runs("trial")
     assert (run.state, study.search.run_of(attempt)) == ("complete", run.run_id)
-    assert [one.run_id for one in study.search.ended()] == [run.run_id]
+    assert [trial.run_id for trial in study.search.ended()] == [run.run_id]
 
 
 def test_a_run_that_is_opened_after_its_trial_has_ended_is_noted_all_the_same(study: Study) -> None:
@@ -218,7 +218,7 @@ def test_a_run_that_is_opened_after_its_trial_has_ended_is_noted_all_the_same(st
     (study.folder(attempt).path / "result.json").write_text(RESULT.model_dump_json())
     finish_attempt(study.search, study.folder(attempt), "complete")
     study.search.opened_run(attempt, "late")
-    assert [one.run_id for one in study.search.ended()] == ["late"]
+    assert [trial.run_id for trial in study.search.ended()] == ["late"]
     study.open()
-    assert [one.run_id for one in study.search.ended()] == ["late"]
+    assert [trial.run_id for trial in study.search.ended()] == ["late"]
     assert study.search.run_of(attempt) == "late"

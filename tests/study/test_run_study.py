@@ -33,7 +33,7 @@ from poolstudy.spec.candidates import CandidateNetworks
 from poolstudy.spec.load import load_config
 from poolstudy.spec.records import TrialSpec
 
-UNDRAWN = {name for name in FILES if not name.endswith(".png")}
+UNRENDERED = {name for name in FILES if not name.endswith(".png")}
 IMAGES = {
     "model/diagram",
     "curves/learning",
@@ -47,7 +47,7 @@ IMAGES = {
 
 @pytest.fixture(scope="session")
 def study(finished: tuple[Path, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the finished study, for some tests here go on with it."""
+    """Copy the finished study, since some tests continue it."""
     from damage import copied
 
     root, said = finished
@@ -55,7 +55,7 @@ def study(finished: tuple[Path, Any], tmp_path_factory: pytest.TempPathFactory) 
     return copied(root, tmp_path_factory.mktemp("study") / "project")
 
 
-def test_exactly_the_trials_that_were_asked_for_are_done(study: Path) -> None:
+def test_exactly_the_requested_trials_are_done(study: Path) -> None:
     assert Counter(run.data.tags["poolstudy.state"] for run in runs(study)) == {"complete": 5}
     assert sorted(int(run.data.tags["poolstudy.trial"]) for run in runs(study)) == [1, 2, 3, 4, 5]
     assert len({run.data.tags["poolstudy.spec_digest"] for run in runs(study)}) == 5
@@ -89,7 +89,7 @@ def test_the_untrained_weights_of_a_run_are_those_its_trial_began_with(study: Pa
         assert weights_digest(weights_of(model)) == run.data.tags["poolstudy.untrained_digest"]
 
 
-def test_the_report_and_the_answers_are_those_of_the_logged_accuracy(study: Path) -> None:
+def test_the_report_and_the_predictions_are_those_of_the_logged_accuracy(study: Path) -> None:
     for run in runs(study):
         report = json.loads(artifact(study, run, "classification_report.json").read_text())
         assert report["accuracy"] == pytest.approx(run.data.metrics["best_val_accuracy"], abs=1e-6)
@@ -104,8 +104,8 @@ def test_metrics_of_each_epoch_are_those_of_the_history(study: Path) -> None:
         history = pd.read_csv(artifact(study, run, "history.csv"))
         for metric, column in {"loss": "loss", "val_accuracy": "val_accuracy", "epoch_seconds": "seconds"}.items():
             logged = client.get_metric_history(run.info.run_id, metric)
-            assert [one.step for one in logged] == history["epoch"].tolist()
-            assert [one.value for one in logged] == history[column].tolist()
+            assert [point.step for point in logged] == history["epoch"].tolist()
+            assert [point.value for point in logged] == history[column].tolist()
         best = history.iloc[int(history["val_loss"].to_numpy().argmin())]
         assert run.data.metrics["best_epoch"] == best["epoch"]
         assert run.data.metrics["best_val_accuracy"] == best["val_accuracy"]
@@ -142,7 +142,7 @@ def test_the_study_is_a_run_of_its_own(study: Path) -> None:
     assert json.loads(artifact(study, run, "config.json").read_text())["study"]["seed"] == 7
 
 
-def test_nothing_is_left_lying_about(study: Path) -> None:
+def test_no_other_files_are_left(study: Path) -> None:
     assert sorted(path.name for path in (study / "mlruns").iterdir()) == [
         "artifacts",
         "cache",
@@ -155,7 +155,7 @@ def test_nothing_is_left_lying_about(study: Path) -> None:
     assert list((study / "mlruns" / "staging").iterdir()) == []
 
 
-def test_the_program_says_what_it_did(finished: tuple[Path, Any]) -> None:
+def test_the_program_reports_its_work(finished: tuple[Path, Any]) -> None:
     _, said = finished
     assert re.search(r"^At most .* \(5 trials of up to 3 epochs, 2 at a time", said.stdout, re.MULTILINE)
     assert re.search(
@@ -184,7 +184,7 @@ def test_the_doctor_knows_runs_that_were_noted_at_the_study(study: Path, tmp_pat
     root = damage.copied(study, tmp_path / "copy")
     first, second, *_ = runs(root)
     damage.run_is_noted_late(root, first)
-    damage.run_is_noted_late(root, second, instead="0" * 32)  # what was noted later counts
+    damage.run_is_noted_late(root, second, instead="0" * 32)  # the later note counts
     assert damage.examined(root) == (True, "1 study: nothing disagrees\n")
     check_agreement(root)
 
@@ -204,12 +204,12 @@ def test_the_doctor_fixes_many_things_at_once(study: Path, tmp_path: Path) -> No
     assert "\n5 disagreements\n" in said
     healthy, said = damage.examined(root, fix=True)
     assert healthy, said
-    assert said.count("✓ fixed") == 4  # what was left open is finished at once
+    assert said.count("✓ fixed") == 4  # one fix ends all that is left open
     assert [run.data.tags["poolstudy.state"] for run in runs(root)] == ["complete"] * 4 + ["interrupted"]
     check_agreement(root)
 
 
-def test_the_benchmarks_read_where_its_time_went(study: Path) -> None:
+def test_the_benchmarks_read_its_times(study: Path) -> None:
     told = read_study(study, "tiny")
     assert (len(told.trials), told.pruner, told.places) == (5, "none", 2)
     for one in told.trials:
@@ -230,7 +230,7 @@ def test_of_a_finished_study_the_forecast_ends_with_nothing_left(study: Path) ->
 
 
 @pytest.mark.slow
-def test_a_hundred_trials_are_played_through_the_real_coordinator(tmp_path: Path) -> None:
+def test_a_hundred_simulated_trials_go_through_the_real_coordinator(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.scale", "--trials", "100", "--keep", str(tmp_path / "scale")]
     said = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=300)
     assert said.stdout.splitlines()[-1].startswith("| 100 | ")
@@ -238,7 +238,7 @@ def test_a_hundred_trials_are_played_through_the_real_coordinator(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_the_same_command_does_no_work_twice_and_more_trials_go_on(
+def test_the_same_command_does_no_work_twice_and_asking_for_more_trials_continues(
     study: Path, poolstudy: Command, tmp_path: Path
 ) -> None:
     before = {run.info.run_id for run in runs(study)}
@@ -277,7 +277,7 @@ def test_the_same_command_does_no_work_twice_and_more_trials_go_on(
         ),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line_and_leaves_nothing(
+def test_an_impossible_study_is_refused_in_one_line_and_leaves_nothing(
     study: Path, poolstudy: Command, overrides: list[str], code: int, message: str
 ) -> None:
     before = len(trials(study)), len(runs(study))
@@ -293,7 +293,9 @@ def test_what_cannot_be_done_is_said_in_one_line_and_leaves_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["compare", "report"])
-def test_pages_are_made_and_named(study: Path, poolstudy: Command, tmp_path: Path, command: str) -> None:
+def test_pages_are_written_and_their_paths_printed(
+    study: Path, poolstudy: Command, tmp_path: Path, command: str
+) -> None:
     from damage import copied
 
     root = copied(study, tmp_path / "copy")
@@ -309,7 +311,7 @@ def test_pages_are_made_and_named(study: Path, poolstudy: Command, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_study_that_its_timeout_ended_goes_on(project: Path, poolstudy: Command) -> None:
+def test_a_study_that_its_timeout_ended_can_be_continued(project: Path, poolstudy: Command) -> None:
     said = poolstudy(project, "run", "tiny", "study.trials=2", "study.timeout=0.001")
     assert (said.returncode, said.stderr) == (0, "")
     assert "study.timeout ended it with 0 of 2 trials. The same command goes on from here.\n" in said.stdout
@@ -335,7 +337,7 @@ def test_a_log_that_cannot_be_written_is_named(
     monkeypatch.chdir(root)
     assert main(command) == 3
     log = {"run": "tiny"}.get(command[0], command[0])
-    expected = "expected a folder that can be written; mend its permissions"
+    expected = "expected a folder that can be written; fix its permissions"
     assert capfd.readouterr().err == f"poolstudy: {logs / log}.log: File exists; {expected}\n"
 
 
@@ -344,7 +346,7 @@ def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_in_good_order_a_second_study_is_refused_and_the_first_goes_on(
+def test_ctrl_c_stops_a_study_in_good_order_and_a_second_start_is_refused_before(
     project: Path, poolstudy: Command
 ) -> None:
     long = ["training.epochs=4000", "training.patience=4000"]
@@ -364,7 +366,7 @@ def test_ctrl_c_stops_in_good_order_a_second_study_is_refused_and_the_first_goes
 
 
 @pytest.mark.slow
-def test_a_study_that_was_killed_goes_on_as_if_it_had_not_been(project: Path, study: Path, poolstudy: Command) -> None:
+def test_a_killed_study_continues_with_the_same_results(project: Path, study: Path, poolstudy: Command) -> None:
     kill_at(project, "trial-0002  epoch 1/3")
     assert [run for run in runs(project) if run.info.status == "RUNNING"]
     again = poolstudy(project, "run", "tiny")
@@ -378,7 +380,7 @@ def test_a_study_that_was_killed_goes_on_as_if_it_had_not_been(project: Path, st
 
 
 def children(process: int) -> list[int]:
-    """The processes that a process started and that live."""
+    """Return the living child processes of a process."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -430,7 +432,7 @@ def test_a_study_outlives_the_server_of_its_workers(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_listed_trial_that_fails_is_no_success(project: Path, poolstudy: Command) -> None:
+def test_a_study_whose_only_listed_trial_fails_is_no_success(project: Path, poolstudy: Command) -> None:
     listed = "sampler.trials=[{pooling: max, pool_size: 2, filters: [2], dropout: 0.1, learning_rate: 1e30}]"
     for _ in range(2):
         said = poolstudy(project, "run", "tiny", "sampler=list", listed, "study.trials=1")
@@ -440,7 +442,7 @@ def test_a_listed_trial_that_fails_is_no_success(project: Path, poolstudy: Comma
 
 
 @pytest.mark.slow
-def test_a_trial_that_fails_late_keeps_its_epochs_and_pictures_but_ranks_nowhere(
+def test_a_trial_that_fails_late_keeps_its_epochs_and_figures_but_has_no_rank(
     project: Path, poolstudy: Command
 ) -> None:
     # One step an epoch; the weights grow by 1e8 a step until their product passes the greatest float.
@@ -458,18 +460,16 @@ def test_a_trial_that_fails_late_keeps_its_epochs_and_pictures_but_ranks_nowhere
 
 
 @pytest.mark.slow
-def test_pictures_are_drawn_of_the_states_that_were_asked_for(project: Path, poolstudy: Command) -> None:
+def test_figures_are_rendered_of_the_configured_states_only(project: Path, poolstudy: Command) -> None:
     said = poolstudy(project, "run", "tiny", "study.trials=1", "tracking.figures.of=[pruned]")
     assert said.returncode == 0, said.stderr
     (run,) = runs(project)
-    assert files_of(project, run) == UNDRAWN
+    assert files_of(project, run) == UNRENDERED
     assert images_of(project, run) == []
 
 
 @pytest.mark.slow
-def test_a_picture_that_cannot_be_drawn_does_not_take_the_trial_with_it(
-    project: Path, poolstudy: Command, tmp_path: Path
-) -> None:
+def test_a_trial_survives_a_figure_that_cannot_be_rendered(project: Path, poolstudy: Command, tmp_path: Path) -> None:
     dot = tmp_path / "bin" / "dot"  # Graphviz as it is when its libraries are missing
     dot.parent.mkdir()
     dot.write_text("#!/bin/sh\nexit 1\n")
@@ -479,12 +479,12 @@ def test_a_picture_that_cannot_be_drawn_does_not_take_the_trial_with_it(
     (run,) = runs(project)
     assert run.data.tags["poolstudy.state"] == "complete"
     assert run.data.tags["poolstudy.pictures"].startswith("not drawn: ")
-    assert files_of(project, run) >= UNDRAWN
+    assert files_of(project, run) >= UNRENDERED
     check_agreement(project)
 
 
 @pytest.mark.slow
-def test_a_trial_that_was_trained_when_the_study_was_killed_counts_and_is_drawn_later(
+def test_a_trial_that_was_trained_when_the_study_was_killed_counts_and_is_rendered_later(
     project: Path, poolstudy: Command
 ) -> None:
     kill_at(project, "trial-0001  complete", "study.trials=1")

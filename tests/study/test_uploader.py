@@ -1,4 +1,4 @@
-"""From folders to a real store on SQLite, which is away, or says no, when it is told to."""
+"""Uploads of folders to a real SQLite store that is away, slow or broken when a test says so."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -22,8 +22,8 @@ from poolstudy.trial.attempt_folder import AttemptFolder
 RESULT = make_result([1.25, 1.125, 1.5])
 
 
-class Moody(Tracker):
-    """A store that is away for so many calls, or forgets to answer after it has made a run."""
+class UnreliableTracker(Tracker):
+    """Tracker that is away for some calls, or creates a run and does not answer."""
 
     away_for = 0
     answers_lost = 0
@@ -34,7 +34,7 @@ class Moody(Tracker):
     def is_away(self, error: Exception) -> bool:
         return isinstance(error, ConnectionError)
 
-    def _mood(self) -> None:
+    def _fail_if_told(self) -> None:
         if self.broken:
             raise MlflowException("no") from OSError(28, "No space left on device")
         if self.away_for:
@@ -42,8 +42,8 @@ class Moody(Tracker):
             raise ConnectionError("refused")
 
     def create_trial(self, *arguments: Any) -> str:
-        self._mood()
-        if self.slow:  # it makes a run, but only after one has looked for it and asked again
+        self._fail_if_told()
+        if self.slow:  # it creates the run only after the next request for one
             self.slow = False
             self.late = arguments
             raise ConnectionError("timed out")
@@ -57,27 +57,27 @@ class Moody(Tracker):
         return run_id
 
     def log_epochs(self, run_id: str, epochs: Any) -> None:
-        self._mood()
+        self._fail_if_told()
         super().log_epochs(run_id, epochs)
 
     def close_trial(self, *arguments: Any, **named: Any) -> None:
-        self._mood()
+        self._fail_if_told()
         super().close_trial(*arguments, **named)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("delivery")
+    return tmp_path_factory.mktemp("uploader")
 
 
 @pytest.fixture
-def tracker(root: Path, request: pytest.FixtureRequest) -> Moody:
-    """An experiment of its own for every test."""
-    return Moody("sqlite:///mlflow.db", "artifacts", request.node.name.replace("[", "-").strip("]"), root)
+def tracker(root: Path, request: pytest.FixtureRequest) -> UnreliableTracker:
+    """Return a tracker with an experiment of its own for every test."""
+    return UnreliableTracker("sqlite:///mlflow.db", "artifacts", request.node.name.replace("[", "-").strip("]"), root)
 
 
 @pytest.fixture
-def uploader(tracker: Moody) -> Iterator[Uploader]:
+def uploader(tracker: UnreliableTracker) -> Iterator[Uploader]:
     made = Uploader(tracker)
     yield made
     made.close()
@@ -85,7 +85,7 @@ def uploader(tracker: Moody) -> Iterator[Uploader]:
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Callable[[int], AttemptFolder]:
-    """An attempt at a slot that was trained for three epochs, its end told to nobody."""
+    """Return a function that makes the folder of an attempt, trained for three epochs; no database has its end."""
 
     def make(slot: int) -> AttemptFolder:
         attempt = Attempt(number=slot, slot=slot, retry=0, spec=make_spec(slot=slot))
@@ -100,8 +100,8 @@ def trained(tmp_path: Path) -> Callable[[int], AttemptFolder]:
     return make
 
 
-def bring(uploader: Uploader, folder: AttemptFolder, epochs: tuple[EpochRecord, ...] = RESULT.history) -> None:
-    """As the coordinator does it."""
+def upload(uploader: Uploader, folder: AttemptFolder, epochs: tuple[EpochRecord, ...] = RESULT.history) -> None:
+    """Upload an attempt as the coordinator does."""
     uploader.add(folder)
     for record in epochs:
         folder.add_epoch(record)
@@ -113,26 +113,26 @@ def bring(uploader: Uploader, folder: AttemptFolder, epochs: tuple[EpochRecord, 
         assert time.monotonic() < deadline
 
 
-def check_whole(tracker: Moody, count: int = 1) -> list[Run]:
-    """So many runs, closed, each with three epochs and everything once."""
+def check_whole(tracker: UnreliableTracker, count: int = 1) -> list[Run]:
+    """Check that there are so many runs, closed, each with three epochs and everything once."""
     client = MlflowClient(tracker.uri)
-    found = client.search_runs([tracker.experiment_id], order_by=["attributes.start_time"])
-    assert [run.info.status for run in found] == ["FINISHED"] * count
-    for run in found:
+    runs = client.search_runs([tracker.experiment_id], order_by=["attributes.start_time"])
+    assert [run.info.status for run in runs] == ["FINISHED"] * count
+    for run in runs:
         points = client.get_metric_history(run.info.run_id, "val_loss")
         assert [(point.step, point.value) for point in points] == [(1, 1.25), (2, 1.125), (3, 1.5)]
         assert len(client.get_metric_history(run.info.run_id, "best_val_loss")) == 1
         files = [item.path for item in client.list_artifacts(run.info.run_id)]
         assert sorted(files) == ["images", "spec.json", "summary.txt"]
         assert len(client.list_artifacts(run.info.run_id, "images")) == 2  # and its small copy
-    return list(found)
+    return list(runs)
 
 
-def test_an_attempt_arrives_with_its_own_times_and_its_folder_goes(
-    tracker: Moody, uploader: Uploader, trained: Callable[[int], AttemptFolder]
+def test_an_attempt_is_uploaded_with_its_own_times_and_its_folder_removed(
+    tracker: UnreliableTracker, uploader: Uploader, trained: Callable[[int], AttemptFolder]
 ) -> None:
     folder = trained(7)
-    bring(uploader, folder)
+    upload(uploader, folder)
     (run,) = check_whole(tracker)
     assert run.info.start_time == folder.began_at
     assert run.data.params["seed"] == "99"
@@ -142,19 +142,19 @@ def test_an_attempt_arrives_with_its_own_times_and_its_folder_goes(
     assert (uploader.pending(), uploader.away) == (0, None)
 
 
-def test_what_waited_while_the_server_was_away_arrives_in_order_and_once(
-    tracker: Moody, uploader: Uploader, trained: Callable[[int], AttemptFolder]
+def test_attempts_that_waited_for_the_server_are_uploaded_in_order_and_once(
+    tracker: UnreliableTracker, uploader: Uploader, trained: Callable[[int], AttemptFolder]
 ) -> None:
     tracker.away_for = 2
-    bring(uploader, trained(1))
+    upload(uploader, trained(1))
     tracker.away_for = 1
-    bring(uploader, trained(2))
+    upload(uploader, trained(2))
     check_whole(tracker, 2)
     assert uploader.away is None
 
 
-def test_a_server_that_is_away_is_said_to_be_and_nobody_waits_for_it(
-    tracker: Moody, uploader: Uploader, trained: Callable[[int], AttemptFolder]
+def test_a_server_that_is_away_is_reported_and_not_waited_for(
+    tracker: UnreliableTracker, uploader: Uploader, trained: Callable[[int], AttemptFolder]
 ) -> None:
     tracker.away_for = 10**6
     folder = trained(1)
@@ -168,41 +168,41 @@ def test_a_server_that_is_away_is_said_to_be_and_nobody_waits_for_it(
 
 
 def test_a_run_whose_creation_was_not_answered_is_found_again(
-    tracker: Moody, uploader: Uploader, trained: Callable[[int], AttemptFolder]
+    tracker: UnreliableTracker, uploader: Uploader, trained: Callable[[int], AttemptFolder]
 ) -> None:
     tracker.answers_lost = 1
-    bring(uploader, trained(1))
+    upload(uploader, trained(1))
     check_whole(tracker)
 
 
-def test_a_run_that_a_slow_server_made_after_all_goes(
-    tracker: Moody, uploader: Uploader, trained: Callable[[int], AttemptFolder]
+def test_a_second_run_that_a_slow_server_created_late_is_deleted(
+    tracker: UnreliableTracker, uploader: Uploader, trained: Callable[[int], AttemptFolder]
 ) -> None:
     tracker.slow = True
-    bring(uploader, trained(1))
+    upload(uploader, trained(1))
     check_whole(tracker)
 
 
 @pytest.mark.parametrize("step", ["create_trial", "describe", "log_epochs", "log_files", "log_images", "close_trial"])
-def test_what_died_after_any_step_is_simply_brought_again(
-    tracker: Moody, trained: Callable[[int], AttemptFolder], monkeypatch: pytest.MonkeyPatch, step: str
+def test_after_a_crash_at_any_step_the_attempt_is_uploaded_again(
+    tracker: UnreliableTracker, trained: Callable[[int], AttemptFolder], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    folder, does = trained(1), getattr(tracker, step)
+    folder, original = trained(1), getattr(tracker, step)
     for record in RESULT.history:
         folder.add_epoch(record)
     folder.end("complete", "")
 
-    def dies(*arguments: Any, **named: Any) -> None:
-        does(*arguments, **named)
-        raise RuntimeError("died")
+    def crash(*arguments: Any, **named: Any) -> None:
+        original(*arguments, **named)
+        raise RuntimeError("crashed")
 
     with monkeypatch.context() as once:
-        once.setattr(tracker, step, dies)
-        died = Uploader(tracker)
-        died.add(folder)
-        died.finish(folder)
-        with pytest.raises(StoreError, match="died"):
-            died.flush(20)
+        once.setattr(tracker, step, crash)
+        crashed = Uploader(tracker)
+        crashed.add(folder)
+        crashed.finish(folder)
+        with pytest.raises(StoreError, match="crashed"):
+            crashed.flush(20)
     again = Uploader(tracker)
     again.add(AttemptFolder(folder.path))
     again.finish(folder)
@@ -212,8 +212,8 @@ def test_what_died_after_any_step_is_simply_brought_again(
     assert not folder.path.exists()
 
 
-def test_a_store_that_says_no_for_good_is_told_with_the_reason(
-    tracker: Moody, uploader: Uploader, trained: Callable[[int], AttemptFolder]
+def test_a_lasting_failure_of_the_store_is_raised_with_its_reason(
+    tracker: UnreliableTracker, uploader: Uploader, trained: Callable[[int], AttemptFolder]
 ) -> None:
     tracker.broken = True
     folder = trained(1)
@@ -223,8 +223,8 @@ def test_a_store_that_says_no_for_good_is_told_with_the_reason(
     assert folder.path.exists()
 
 
-def test_a_run_that_is_deleted_while_its_attempt_trains_gets_a_successor(
-    tracker: Moody, uploader: Uploader, trained: Callable[[int], AttemptFolder]
+def test_an_attempt_whose_run_is_deleted_while_it_trains_gets_another(
+    tracker: UnreliableTracker, uploader: Uploader, trained: Callable[[int], AttemptFolder]
 ) -> None:
     folder = trained(1)
     uploader.add(folder)

@@ -1,5 +1,6 @@
-"""The result of one check."""
+"""The result of one check, and an issue of the doctor: a result with its fix."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,34 @@ class Finding:
     subject: str
     found: str
     remedy: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Fix:
+    """An action of `doctor --fix`; `what` describes it, as "closes …". Several issues may share one."""
+
+    what: str
+    do: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Issue:
+    """A finding of the doctor, and its fix if there is one."""
+
+    finding: Finding
+    fix: Fix | None = None
+
+
+def wrong(subject: str, found: str, remedy: str | Fix) -> Issue:
+    """Return a disagreement; its remedy is a fix, or what a person can do."""
+    if isinstance(remedy, Fix):
+        return Issue(Finding("error", subject, found, f"doctor --fix {remedy.what}"), remedy)
+    return Issue(Finding("error", subject, found, remedy))
+
+
+def note(subject: str, found: str, remedy: str = "") -> Issue:
+    """Return something that is no disagreement, or will be none."""
+    return Issue(Finding("warning", subject, found, remedy))
 
 
 def some(number: int, one: str, more: str = "") -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from poolstudy.errors import DeviceError
 from poolstudy.execution.gpu import nvidia
-from poolstudy.execution.gpu.diagnosis import Sight, full_card, inspect_machine, why_no_gpu, why_unusable
+from poolstudy.execution.gpu.diagnosis import full_card, inspect_machine, why_no_gpu, why_unusable
 from poolstudy.execution.local import LocalEngine
 from poolstudy.spec.records import Device
 
@@ -41,15 +41,24 @@ def find_gpus(engine: LocalEngine, *, required: bool = False) -> Found:
         reason = f"TensorFlow cannot list its GPUs ({error})"
         raise DeviceError(reason, "a process that imports it and lists them", f"see {engine.log}") from None
     results = engine.call_each([functools.partial(_try_gpu, gpu.name) for gpu in listed], _TRY_SECONDS)
-    tried = [_tried(gpu, result) for gpu, result in zip(listed, results, strict=True)]
-    usable, sight = tuple(gpu for gpu in tried if not gpu.problem), inspect_machine(build)
-    full = tuple(gpu for gpu in tried if gpu.problem and full_card(gpu.description, sight))
-    reasons = _reasons(tried, sight)
+    tried = [
+        gpu.model_copy(update={"problem": f"the process that tried it died or hung ({result})"})
+        if isinstance(result, ChildProcessError)
+        else result
+        for gpu, result in zip(listed, results, strict=True)
+    ]
+    usable, broken = tuple(gpu for gpu in tried if not gpu.problem), [gpu for gpu in tried if gpu.problem]
+    sight = inspect_machine(build)
+    reasons = [] if tried else [why_no_gpu(sight)]
+    for gpu in broken:
+        why, remedy = why_unusable(gpu.description, gpu.problem, sight)
+        reasons.append((f"{gpu.name} ({gpu.description}) cannot be used: {why}", remedy))
     if required and not usable:
         why, remedy = reasons[0]
         raise DeviceError(f"no GPU that TensorFlow can use: {why}", "one, since execution.require_gpu=true", remedy)
-    if not tried and nvidia.problem() == nvidia.NO_DRIVER:  # a machine without GPUs has nothing to fix
+    if not tried and sight.driver == nvidia.NO_DRIVER:  # a machine without GPUs has nothing to fix
         reasons = []
+    full = tuple(gpu for gpu in broken if full_card(gpu.description, sight))
     return Found(usable, full, tuple(f"{why}; {remedy}" for why, remedy in reasons))
 
 
@@ -81,21 +90,3 @@ def hardware(device: Device) -> dict[str, object]:
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _tried(gpu: Device, result: Device | ChildProcessError) -> Device:
-    if isinstance(result, Device):
-        return result
-    return gpu.model_copy(update={"problem": f"the process that tried it died or hung ({result})"})
-
-
-def _reasons(tried: list[Device], sight: Sight) -> list[tuple[str, str]]:
-    """Return pairs of why a GPU cannot be used and what to do."""
-    if not tried:
-        return [why_no_gpu(sight)]
-    return [
-        (f"{gpu.name} ({gpu.description}) cannot be used: {why}", remedy)
-        for gpu in tried
-        if gpu.problem
-        for why, remedy in [why_unusable(gpu.description, gpu.problem, sight)]
-    ]

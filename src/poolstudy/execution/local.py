@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from poolstudy.errors import DeviceError
-from poolstudy.execution import EpochEnded, Event, Failed, Finished, Key, Lost
+from poolstudy.execution import EpochEnded, Event, Finished, Key, Lost
 from poolstudy.execution.process import RunTask, call_main, worker_main
 from poolstudy.system.logs import redirect_output
 
@@ -30,12 +30,6 @@ _TENSORFLOW = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "KERAS_BACKEND": "tensorflow",
     "TF_ENABLE_ONEDNN_OPTS": "1",  # twice as fast; by default TensorFlow uses it on newer processors only
-}
-_EVENTS: dict[str, Callable[[Key, Any], Event]] = {
-    "epoch": EpochEnded,
-    "finished": Finished,
-    "failed": Failed,
-    "lost": Lost,
 }
 
 
@@ -99,13 +93,16 @@ class LocalEngine:
     def call_each(self, functions: Sequence[Callable[[], Any]], timeout: float | None = None) -> list[Any]:
         """Call functions in parallel, each in its own process; return results, or errors of `call`."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        calls = [self._begin_call(function) for function in functions]
+        calls = [self._start_process(call_main, function) for function in functions]
         return [self._end_call(process, pipe, deadline) for process, pipe in calls]
 
-    def _begin_call(self, function: Callable[[], Any]) -> tuple[ForkServerProcess, connection.Connection]:
+    def _start_process(
+        self, target: Callable[..., None], *args: Any
+    ) -> tuple[ForkServerProcess, connection.Connection]:
+        """Start a process with a pipe; it has no `pid` if the server is dead."""
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=call_main, args=(function, theirs), daemon=True)
-        with contextlib.suppress(EOFError, OSError):  # the server is dead: reading from the pipe will fail
+        process = self._context.Process(target=target, args=(*args, theirs), daemon=True)
+        with contextlib.suppress(EOFError, OSError):
             process.start()
         theirs.close()
         return process, ours
@@ -135,34 +132,31 @@ class LocalEngine:
         Raises:
             DeviceError: the server keeps dying.
         """
-        worker = self._take_idle(reuse_key)
-        if worker is None or not _send_task(worker, task):
-            worker = self._new_worker(task, reuse_key)
+        worker = self._reuse_idle(task, reuse_key) or self._new_worker(task, reuse_key)
         worker.timeout, worker.began = timeout, time.monotonic()
         self._workers[key] = worker
+
+    def _reuse_idle(self, task: Any, reuse_key: str) -> _Worker | None:
+        """Send the task to an idle worker with this key, unless all have died, and return the worker."""
+        for worker in [worker for worker in self._idle if worker.reuse_key == reuse_key]:
+            self._idle.remove(worker)
+            try:
+                worker.pipe.send(task)
+                return worker
+            except OSError:
+                self._reap(worker)
+        return None
 
     def _new_worker(self, task: Any, reuse_key: str) -> _Worker:
         keep = bool(reuse_key) and self._tasks_per_worker > 1
         for _ in range(_SERVERS):
             if not _server_lives():
                 self._serve()
-            ours, theirs = self._context.Pipe()
-            process = self._context.Process(target=worker_main, args=(self._run, task, theirs, keep), daemon=True)
-            try:
-                process.start()
-            except (EOFError, OSError):  # the server has just died
-                ours.close()
-                continue
-            finally:
-                theirs.close()
-            return _Worker(process, ours, reuse_key)
+            process, pipe = self._start_process(worker_main, self._run, task, keep)
+            if process.pid is not None:
+                return _Worker(process, pipe, reuse_key)
+            pipe.close()
         raise DeviceError("the server of workers keeps dying", "one that goes on", f"see {self.log}")
-
-    def _take_idle(self, reuse_key: str) -> _Worker | None:
-        worker = next((worker for worker in self._idle if worker.reuse_key == reuse_key), None)
-        if worker is not None:
-            self._idle.remove(worker)
-        return worker
 
     def running(self) -> list[Key]:
         """Return the keys of the tasks that have not ended."""
@@ -174,7 +168,7 @@ class LocalEngine:
         for key, worker in list(self._workers.items()):
             if key not in self._workers:
                 continue  # stopped by the caller meanwhile
-            event = self._receive(key, worker) if worker.pipe in ready else self._hung(key, worker)
+            event = self._next_event(key, worker, worker.pipe in ready)
             if event is None:
                 continue
             worker.done += isinstance(event, Finished)
@@ -211,15 +205,15 @@ class LocalEngine:
         worker.kill()
         self._reap(worker)
 
-    def _receive(self, key: Key, worker: _Worker) -> Event | None:
-        try:
-            kind, content = worker.pipe.recv()
-        except (EOFError, OSError):
-            worker.process.join()
-            return Lost(key, f"its process {death(worker.process.exitcode)}")
-        return _EVENTS[kind](key, content)
-
-    def _hung(self, key: Key, worker: _Worker) -> Event | None:
+    def _next_event(self, key: Key, worker: _Worker, ready: bool) -> Event | None:
+        if ready:
+            try:
+                kind, content = worker.pipe.recv()
+            except (EOFError, OSError):
+                worker.process.join()
+                kind, content = Lost, f"its process {death(worker.process.exitcode)}"
+            event: Event = kind(key, content)
+            return event
         if worker.timeout is None or time.monotonic() - worker.began < worker.timeout:
             return None
         worker.kill()
@@ -248,17 +242,6 @@ def _server_lives() -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
-
-
-def _send_task(worker: _Worker, task: Any) -> bool:
-    """Send an idle worker its next task; return False if it died meanwhile."""
-    try:
-        worker.pipe.send(task)
-        return True
-    except OSError:
-        worker.pipe.close()
-        worker.process.join()
-        return False
 
 
 @contextlib.contextmanager

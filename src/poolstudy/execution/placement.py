@@ -12,11 +12,10 @@ from poolstudy.spec import layers
 from poolstudy.spec.candidates import CandidateNetworks, layers_of
 from poolstudy.spec.config import ExecutionSection, StudyConfig
 from poolstudy.spec.records import DataIdentity, Device
-from poolstudy.system.files import replacing
 
-UNMEASURED = 4
-"""Workers of a GPU whose best number `make bench-gpu` has not measured."""
+UNMEASURED = 4  # workers of a GPU whose best number `make bench-gpu` has not measured
 MOST_WORKERS = 64
+MEASURED = "workers_per_gpu.json"  # in mlruns/cache: the best number by the card's name, from `make bench-gpu`
 _OVERHEAD = 1.0e9  # bytes: CUDA's context, the libraries' kernels and their workspaces; not measured
 _CONTEXT = 0.5e9  # the part of it outside TensorFlow's own limit; not measured either
 _MIN_SHARE = 256  # MiB
@@ -28,12 +27,7 @@ _VALIDATION_BATCH = 500  # images, as training has it; a test holds them alike
 
 @dataclass(frozen=True)
 class Placement:
-    """Device of one worker.
-
-    Attributes:
-        memory_mb: limit on the GPU memory, which keeps some for the GPU's other workers; None if there are none, or if
-            the free memory is unknown.
-    """
+    """Device of a worker and the limit on its GPU memory; None if it has the GPU alone or free memory is unknown."""
 
     device: Device
     memory_mb: int | None = None
@@ -98,10 +92,9 @@ def plan(
         return placements(config.execution, [], cores, 1, {}), ""
     free = {gpu.name: card.free for gpu in gpus if (card := nvidia.card_at(gpu.bus))}
     least = min(free.values()) if len(free) == len(gpus) else None
-    measured = [best_measured(cache, gpu.description) for gpu in gpus]
-    known = min(number for number in measured if number) if all(measured) else None
+    measured = min(best_measured(cache, gpu.description) or 0 for gpu in gpus) or None
     need = memory_need(config, identity)
-    workers, why = workers_per_gpu(config.execution, len(gpus), cores, least, need, known)
+    workers, why = workers_per_gpu(config.execution, len(gpus), cores, least, need, measured)
     planned = placements(config.execution, gpus, cores, workers, free)
     line = f"{len(planned)} workers, {workers} a GPU ({why})"
     return planned, line if config.execution.workers == "auto" else f"{len(planned)} workers (execution.workers)"
@@ -114,10 +107,7 @@ def placements(
 
     `workers` is the number per GPU; `free` has bytes of free memory by the GPU's name, where known.
     """
-    if gpus:
-        devices = [gpu for _ in range(workers) for gpu in gpus]
-    else:
-        devices = [Device()] * max(1, cores // execution.threads_per_worker)
+    devices = [*gpus] * workers or [Device()] * max(1, cores // execution.threads_per_worker)
     if execution.workers != "auto":
         devices = [devices[index % len(devices)] for index in range(execution.workers)]
     count = Counter(device.name for device in devices)
@@ -142,7 +132,7 @@ def workers_per_gpu(
     bounds.append((max(1, cores // gpus), f"{cores} cores"))
     if least_free is not None:
         bounds.append((max(1, int(_USABLE * least_free / need)), f"{least_free / 1e9:.1f} GB free"))
-    return min([*bounds, (MOST_WORKERS, "the maximum")], key=lambda bound: bound[0])
+    return min(bounds, key=lambda bound: bound[0])
 
 
 def trials_per_process(execution: ExecutionSection) -> int:
@@ -151,7 +141,7 @@ def trials_per_process(execution: ExecutionSection) -> int:
 
 
 def memory_need(config: StudyConfig, identity: DataIdentity) -> float:
-    """Bytes of a GPU's memory that any trial of a study takes at most: a bound by reasoning, not a measurement.
+    """Return the most bytes of a GPU's memory that a trial of a study takes: a bound by reasoning, not measured.
 
     Twice what its arrays take, since TensorFlow's allocator grows by doubling, plus a gigabyte for CUDA's context,
     libraries and workspaces. The arrays: the images, once as bytes; weights, their gradients and Adam's two moments;
@@ -166,32 +156,13 @@ def memory_need(config: StudyConfig, identity: DataIdentity) -> float:
     return 2 * (images + _FLOAT * arrays) + _OVERHEAD
 
 
-_MEASURED = "workers_per_gpu.json"
-
-
 def best_measured(cache: Path, card: str) -> int | None:
     """Return the best number of workers on such a card, or None if it was not measured."""
     try:
-        number = json.loads((cache / _MEASURED).read_text())[card]
+        number = json.loads((cache / MEASURED).read_text())[card]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return number if isinstance(number, int) and 1 <= number <= MOST_WORKERS else None
-
-
-def note_measured(cache: Path, card: str, workers: int) -> None:
-    """Save the best number of workers on such a card for later studies."""
-    file = cache / _MEASURED
-    try:
-        known = json.loads(file.read_text())
-    except (OSError, ValueError):
-        known = {}
-    with replacing(file) as new:
-        new.write_text(json.dumps({**known, card: workers}, indent=2) + "\n")
-
-
-def best_sharing(rates: Mapping[int, float]) -> int:
-    """Return the fewest workers whose rate is within 5 % of the highest; `rates` maps workers to trials per hour."""
-    return min(workers for workers, rate in rates.items() if rate >= 0.95 * max(rates.values()))
 
 
 def _share(free: int | None, workers: int) -> int | None:

@@ -12,20 +12,21 @@ from multiprocessing import connection
 from typing import Any
 
 from poolstudy.errors import PoolstudyError, TrialFailed, one_line
+from poolstudy.execution import EpochEnded, Failed, Finished, Lost
 from poolstudy.spec.records import EpochRecord, TrialResult
 
 RunTask = Callable[[Any, Callable[[EpochRecord], bool]], TrialResult]
 """Function that runs a task, calls back after each epoch and stops when that returns True."""
 
 
-def worker_main(run: RunTask, task: Any, pipe: connection.Connection, keep: bool) -> None:
+def worker_main(run: RunTask, task: Any, keep: bool, pipe: connection.Connection) -> None:
     """Run a task and exit; with `keep`, wait for another task after each success."""
     _exit_with_parent()
     with contextlib.suppress(EOFError):  # the parent closed the pipe: there is no other task
         while True:
             kind, content = _run_task(run, task, pipe)
             pipe.send((kind, content))
-            if not keep or kind != "finished":
+            if not keep or kind is not Finished:
                 break
             task = pipe.recv()
     _exit()
@@ -38,21 +39,21 @@ def call_main(function: Callable[[], Any], pipe: connection.Connection) -> None:
     _exit()
 
 
-def _run_task(run: RunTask, task: Any, pipe: connection.Connection) -> tuple[str, object]:
-    """Run a task; return the kind and content of its last event."""
+def _run_task(run: RunTask, task: Any, pipe: connection.Connection) -> tuple[type, object]:
+    """Run a task; return the class and content of its last event."""
 
     def on_epoch(record: EpochRecord) -> bool:
-        pipe.send(("epoch", record))
+        pipe.send((EpochEnded, record))
         return bool(pipe.recv())
 
     try:
-        return "finished", run(task, on_epoch)
+        return Finished, run(task, on_epoch)
     except TrialFailed as error:
-        return "failed", str(error)
+        return Failed, str(error)
     except Exception as error:
         traceback.print_exc()
         machine_fault = isinstance(error, (PoolstudyError, OSError, MemoryError))
-        return "lost" if machine_fault else "failed", one_line(f"{type(error).__name__}: {error}", 500)
+        return Lost if machine_fault else Failed, one_line(f"{type(error).__name__}: {error}", 500)
 
 
 def _exit_with_parent() -> None:

@@ -55,7 +55,7 @@ class StopRules:
         """Refuse to call a study done that tried its whole space, if configurations failed.
 
         Args:
-            failed: the number of slots that failed, and the last reason; None if none did.
+            failed: the number of slots that failed or were given up, and the last reason; None if there are none.
 
         Raises:
             StudyStopped: some failed.

@@ -130,10 +130,10 @@ class Uploader:
         return not self.pending()
 
     def check(self) -> None:
-        """Refuse to go on after a lasting failure.
+        """Raise the failure of an upload that would fail again.
 
         Raises:
-            StoreError: an upload failed, and would fail again.
+            StoreError: there was one.
         """
         if self._failure:
             found = f"MLflow's store {self._tracker.uri} failed ({cause(self._failure)})"

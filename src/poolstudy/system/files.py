@@ -5,7 +5,7 @@ import glob
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in _of_dead_processes(path.parent.glob(f".{glob.escape(path.stem)}-*")):
+    for left in left_parts(path.parent, f".{glob.escape(path.stem)}-*"):
         left.unlink(missing_ok=True)
     part = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
@@ -45,8 +45,7 @@ def writing_to(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        expected, remedy = "a folder that can be written", "mend its permissions"
-        raise StoreError(f"{path}: {error.strerror}", expected, remedy) from None
+        raise StoreError(f"{path}: {error.strerror}", "a folder that can be written", "fix its permissions") from None
 
 
 def appended(path: Path) -> BinaryIO:
@@ -65,13 +64,7 @@ def read_only(database: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=10)
 
 
-def left_parts(folder: Path) -> list[Path]:
-    """Return temporary files of `replacing` that dead processes left anywhere below a folder."""
-    return [path for path in _of_dead_processes(sorted(folder.rglob(".*-*"))) if path.is_file()]
-
-
-def _of_dead_processes(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        match = _PART.fullmatch(path.name)
-        if match and not psutil.pid_exists(int(match[1])):
-            yield path
+def left_parts(folder: Path, pattern: str = "**/.*-*") -> list[Path]:
+    """Return temporary files of `replacing` that dead processes left in a folder, by default anywhere below it."""
+    matches = ((path, _PART.fullmatch(path.name)) for path in sorted(folder.glob(pattern)))
+    return [path for path, match in matches if match and path.is_file() and not psutil.pid_exists(int(match[1]))]

@@ -54,21 +54,17 @@ def study_lock(folder: Path, study: str) -> Iterator[None]:
         StoreError: the folder cannot be written.
     """
     pid_file = folder / f"{study}.pid"
-    lock = FileLock(folder / f"{study}.lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-        pid_file.write_text(f"{os.getpid()}\n")
-    except Timeout:
-        found = f"study {study} is being run by {_process_in(pid_file)}"
-        raise StudyBusy(found, "one process at a time", "wait for it, or choose another study.name") from None
-    except OSError as error:
-        lock.release()
-        raise StoreError(f"{folder}: {error.strerror}", "a folder that can be written", "fix it") from None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(folder / f"{study}.lock", timeout=0))
+            pid_file.write_text(f"{os.getpid()}\n")
+        except Timeout:
+            found = f"study {study} is being run by {_process_in(pid_file)}"
+            raise StudyBusy(found, "one process at a time", "wait for it, or choose another study.name") from None
+        except OSError as error:
+            raise StoreError(f"{folder}: {error.strerror}", "a folder that can be written", "fix it") from None
         yield
-    finally:
-        lock.release()
 
 
 def _process_in(pid_file: Path) -> str:

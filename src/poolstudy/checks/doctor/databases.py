@@ -3,16 +3,15 @@
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psutil
 
-from poolstudy.checks.doctor.disk import REPRODUCTIONS, removal
-from poolstudy.checks.doctor.issue import Fix, Issue, note, wrong
+from poolstudy.checks.doctor.files import REPRODUCTIONS, removal
 from poolstudy.checks.doctor.study_state import StudyState
-from poolstudy.checks.finding import some
+from poolstudy.checks.finding import Fix, Issue, note, some, wrong
 from poolstudy.search import StudyAttempt
 from poolstudy.tracking import STATUS, RunRepair, StoredRun, Tracker
+from poolstudy.trial.attempt_folder import trained_result
 
 
 def find_database_issues(study: StudyState) -> Iterator[Issue]:
@@ -43,28 +42,25 @@ def _own_run(study: StudyState) -> Iterator[Issue]:
         found = f"its own run {run.run_id} is RUNNING"
         if study.shared and not study.study_uid:  # no tag names the run's project
             yield note(study.name, f"{found}: another project may work on it")
-            continue
-        done = len({attempt.slot for attempt in study.attempts if attempt.state in ("complete", "pruned")})
-        fix = _closing(study, run, Tracker.close_study, {"trials": float(done)})
-        yield wrong(study.name, f"{found}, and no process works on the study", fix)
+        else:
+            done = len({attempt.slot for attempt in study.attempts if attempt.state in ("complete", "pruned")})
+            fix = _closing(study, run, Tracker.close_study, {"trials": float(done)})
+            yield wrong(study.name, f"{found}, and no process works on the study", fix)
 
 
-def _closing(study: StudyState, run: StoredRun, close: Callable[..., object], *arguments: object) -> Fix:
+def _closing(study: StudyState, run: StoredRun, close: Callable[..., object], *args: object) -> Fix:
     """Return the fix that closes a run with a method of `Tracker`."""
     what = f"closes run {run.run_id} as interrupted"
-    return Fix(what, lambda: close(study.tracker(), run.run_id, "interrupted", *arguments))
-
-
-# Attempts
+    return Fix(what, lambda: close(study.tracker(), run.run_id, "interrupted", *args))
 
 
 def _open_attempts(study: StudyState) -> Iterator[Issue]:
     """Yield what a crash left open in Optuna's database."""
-    assert study.history
     for attempt in (attempt for attempt in study.attempts if attempt.open):
         found = f"{attempt.name} is {attempt.word} in Optuna, and no process works on the study"
-        yield _to_upload(study, found) if study.trained(attempt.name) else wrong(study.name, found, study.recovery_fix)
-    if study.history.loose and study.attempts:
+        trained = trained_result(study.staging / attempt.name)  # with a result it counts, and is still to be rendered
+        yield _to_upload(study, found) if trained else wrong(study.name, found, study.recovery_fix)
+    if study.history and study.history.loose and study.attempts:
         found = f"{some(study.history.loose, 'open trial')} in Optuna that never became attempts"
         yield wrong(study.name, found, study.recovery_fix)
 
@@ -74,10 +70,9 @@ def _to_upload(study: StudyState, found: str) -> Issue:
 
 
 def _slots(study: StudyState) -> Iterator[Issue]:
-    ended = Counter(attempt.slot for attempt in study.attempts if attempt.settled)
-    for slot, times in ended.items():
+    for slot, times in Counter(attempt.slot for attempt in study.attempts if attempt.settled).items():
         if times > 1:
-            names = ", ".join(f"{one.name} {one.state}" for one in study.attempts if one.slot == slot)
+            names = ", ".join(f"{attempt.name} {attempt.state}" for attempt in study.attempts if attempt.slot == slot)
             yield wrong(study.name, f"slot {slot} has ended {times} times ({names})", "the last one counts")
 
 
@@ -91,7 +86,8 @@ def _ended(study: StudyState, attempt: StudyAttempt, run: StoredRun | None) -> I
         return _without_run(study, attempt)
     if run.status == "RUNNING":
         found = f"{name} is {state} in Optuna; run {run.run_id} is RUNNING, and no process works on it"
-        return _to_upload(study, found) if study.is_staged(name) else wrong(study.name, found, study.recovery_fix)
+        staged = (study.staging / name).is_dir()
+        return _to_upload(study, found) if staged else wrong(study.name, found, study.recovery_fix)
     if (run.state, run.status) == (state, STATUS[state]):
         return None
     found = f"{name} is {state} in Optuna; run {run.run_id} is {run.status}, {run.state or 'without a state'}"
@@ -100,19 +96,16 @@ def _ended(study: StudyState, attempt: StudyAttempt, run: StoredRun | None) -> I
 
 
 def _without_run(study: StudyState, attempt: StudyAttempt) -> Issue:
-    name, run_id = attempt.name, attempt.run_id
+    run_id, found = attempt.run_id, f"{attempt.name} is {attempt.state} in Optuna; "
     if run_id and RunRepair(study.uri).is_deleted(run_id):
-        fix = Fix(f"restores run {run_id} in MLflow", lambda: RunRepair(study.uri).restore(run_id))
-        return wrong(study.name, f"{name} is {attempt.state} in Optuna; its run {run_id} was deleted in MLflow", fix)
-    found = f"{name} is {attempt.state} in Optuna; MLflow has no run {run_id or 'of it'}"
-    if study.is_staged(name):
+        fix = Fix(f"restores run {run_id} in MLflow", functools.partial(RunRepair(study.uri).restore, run_id))
+        return wrong(study.name, f"{found}its run {run_id} was deleted in MLflow", fix)
+    found += f"MLflow has no run {run_id or 'of it'}"
+    if (study.staging / attempt.name).is_dir():
         return _to_upload(study, found)
     if attempt.state in ("lost", "interrupted"):
         return note(study.name, found, "it had no result to lose")
     return wrong(study.name, found, "restore MLflow's database and artifacts from a backup")
-
-
-# Runs that Optuna does not know
 
 
 def _unknown_to_optuna(study: StudyState) -> Iterator[Issue]:
@@ -126,12 +119,11 @@ def _unknown_to_optuna(study: StudyState) -> Iterator[Issue]:
 
 
 def _unknown_runs(study: StudyState) -> Iterator[Issue]:
-    attempts = {(attempt.slot, attempt.retry): attempt for attempt in study.attempts}
+    """Yield runs of trials that Optuna does not know."""
+    attempts = {(str(attempt.slot), str(attempt.retry)): attempt for attempt in study.attempts}
     known = {attempt.run_id for attempt in study.attempts}
-    for run in study.runs:
-        if run.kind != "trial" or run.run_id in known:
-            continue
-        attempt = attempts.get((_number(run, "trial"), _number(run, "attempt")))
+    for run in (run for run in study.runs if run.kind == "trial" and run.run_id not in known):
+        attempt = attempts.get((run.tags.get("poolstudy.trial", ""), run.tags.get("poolstudy.attempt", "")))
         if attempt and attempt.open and not attempt.run_id:
             continue  # a crash came before its run was noted
         what = f"a second run of {attempt.name}" if attempt else "no attempt that Optuna knows"
@@ -143,42 +135,27 @@ def _unknown_runs(study: StudyState) -> Iterator[Issue]:
             yield wrong(study.name, found, Fix(f"marks run {run.run_id} as deleted in MLflow", delete))
 
 
-def _number(run: StoredRun, tag: str) -> int:
-    text = run.tags.get(f"poolstudy.{tag}", "")
-    return int(text) if text.isdecimal() else -1
-
-
-# Reproductions
-
-
 def _reproductions(study: StudyState) -> Iterator[Issue]:
     """Yield open or left reproductions; they hold no lock of the study, but each names its process."""
-    running = set()
-    for run in (run for run in study.runs if run.kind == "reproduction" and run.status == "RUNNING"):
-        process = run.tags.get("poolstudy.process", "unknown")
-        if _is_alive(run):
-            running.add(run.run_id)
-            yield note(study.name, f"{run.name} (run {run.run_id}) is still running in process {process}")
-            continue
-        found = f"{run.name}: run {run.run_id} is RUNNING, and its process {process} has ended"
-        if study.shared and not _folder(study, run).exists():
-            yield note(study.name, f"{found} or runs on another machine")
-            continue
-        yield wrong(study.name, found, _closing(study, run, Tracker.close_reproduction, ""))
     for run in study.runs:
-        folder = _folder(study, run)
-        if folder.is_dir() and run.run_id not in running:
+        folder = study.project.mlruns / "staging" / REPRODUCTIONS / run.run_id
+        if run.kind == "reproduction" and run.status == "RUNNING":
+            process = run.tags.get("poolstudy.process", "unknown")
+            if _is_alive(process, run):
+                yield note(study.name, f"{run.name} (run {run.run_id}) is still running in process {process}")
+                continue
+            found = f"{run.name}: run {run.run_id} is RUNNING, and its process {process} has ended"
+            if study.shared and not folder.exists():
+                yield note(study.name, f"{found} or runs on another machine")
+            else:
+                yield wrong(study.name, found, _closing(study, run, Tracker.close_reproduction, ""))
+        if folder.is_dir():
             found = f"{folder.relative_to(study.project.mlruns)} was left by a reproduction that has ended"
             yield wrong(study.name, found, removal(folder, study.project.mlruns))
 
 
-def _folder(study: StudyState, run: StoredRun) -> Path:
-    return study.project.mlruns / "staging" / REPRODUCTIONS / run.run_id
-
-
-def _is_alive(run: StoredRun) -> bool:
+def _is_alive(process: str, run: StoredRun) -> bool:
     """Return whether the process that opened the run is alive; one that began later only has its number."""
-    process = run.tags.get("poolstudy.process", "")
     try:
         return process.isdecimal() and psutil.Process(int(process)).create_time() <= run.start.timestamp()
     except psutil.Error:

@@ -1,21 +1,21 @@
 """One study as the Optuna and MLflow databases and the disk have it."""
 
+import contextlib
 import functools
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from pydantic import ValidationError
 
-from poolstudy.checks.doctor.issue import Fix
+from poolstudy.checks.finding import Fix
 from poolstudy.errors import ConfigurationError, StoreError, one_line
 from poolstudy.search import Search, StudyAttempt, StudyHistory, read_histories
 from poolstudy.spec.config import StudyConfig
 from poolstudy.study.recovery import recover
 from poolstudy.study.uploader import Uploader
-from poolstudy.tracking import StoredRun, Tracker, every_run, is_own
-from poolstudy.trial.attempt_folder import trained_result
+from poolstudy.system.locks import holder
+from poolstudy.tracking import StoredRun, Tracker, database_of, every_run, is_own
 
 _PATIENCE = 60.0  # seconds for the upload to MLflow
 
@@ -35,6 +35,23 @@ class Project:
     @property
     def optuna(self) -> Path:
         return self.mlruns / "optuna.db"
+
+    @property
+    def locks(self) -> Path:
+        return self.mlruns / "locks"
+
+    def busy(self) -> bool:
+        """Return whether a process runs one of its studies."""
+        return any(holder(self.locks, path.stem) for path in self.locks.glob("*.lock"))
+
+    def has_store(self) -> bool:
+        """Return whether its MLflow store exists; a server is taken to exist."""
+        database = database_of(self.uri)
+        return database is None or database.exists()
+
+    def histories(self) -> dict[str, StudyHistory]:
+        """Return the studies in Optuna's database. Raises StoreError if it cannot be read."""
+        return read_histories(self.optuna) if self.optuna.exists() else {}
 
 
 @dataclass(frozen=True)
@@ -62,10 +79,18 @@ class StudyState:
         Raises:
             StoreError: a database cannot be read.
         """
-        histories = read_histories(project.optuna) if project.optuna.exists() else {}
-        history, runs = histories.get(study), tuple(every_run(uri, study))
-        own = runs if is_own(uri, project.root) else tuple(_own_runs(history, runs))
-        return cls(project, study, uri, history, own, foreign_runs=len(runs) - len(own))
+        history, runs = project.histories().get(study), every_run(uri, study)
+        noted = {attempt.run_id for attempt in history.attempts} if history else set()
+        study_uid = history.study_uid if history else ""
+
+        def is_ours(run: StoredRun) -> bool:
+            """Return whether Optuna's study noted the run, or it has its tag (older ones have none)."""
+            tag = run.tags.get("poolstudy.book", "")
+            tagged = tag == study_uid and (tag or run.kind == "study")
+            return bool(tagged or run.kind == "reproduction" or run.run_id in noted)
+
+        ours = tuple(run for run in runs if is_own(uri, project.root) or is_ours(run))
+        return cls(project, study, uri, history, ours, foreign_runs=len(runs) - len(ours))
 
     @property
     def shared(self) -> bool:
@@ -91,14 +116,6 @@ class StudyState:
         """The folder of attempts that are not fully uploaded."""
         return self.project.mlruns / "staging" / self.name
 
-    def is_staged(self, name: str) -> bool:
-        """Return whether an attempt has a folder that the study's next start uploads."""
-        return (self.staging / name).is_dir()
-
-    def trained(self, name: str) -> bool:
-        """Return whether that folder holds a result: it counts, and is still to be rendered."""
-        return trained_result(self.staging / name) is not None
-
     @functools.cached_property
     def config(self) -> StudyConfig:
         """The configuration of the study's own run.
@@ -106,62 +123,39 @@ class StudyState:
         Raises:
             ConfigurationError: it is missing, or another version of this program wrote it.
         """
-        text = self.own[0].text("config.json") if self.own else None
+        text, reason = self.own[0].text("config.json") if self.own else None, "it is missing"
         try:
             if text:
                 return StudyConfig.model_validate_json(text)
-            reason = "it is missing"
         except ValidationError as error:
             reason = one_line(error)
-        raise ConfigurationError(
-            f"config.json of study {self.name}: {reason}",
-            "the configuration that it was started with",
-            f"start the study again: poolstudy run {self.name}",
-        )
+        expected, remedy = "the configuration that it was started with", "start the study again: poolstudy run"
+        raise ConfigurationError(f"config.json of study {self.name}: {reason}", expected, f"{remedy} {self.name}")
 
     @functools.cached_property
     def recovery_fix(self) -> Fix:
         """One fix for everything that a crash left open."""
         what = "ends what is left open, as the next start would: what was not trained to its end is interrupted"
-        return Fix(what, functools.partial(recover_study, self))
+        return Fix(what, self._recover)
 
     def tracker(self) -> Tracker:
         tracker = Tracker(self.uri, str(self.project.artifacts), self.name, self.project.root, restore=False)
         tracker.study_uid = self.study_uid
         return tracker
 
-    def search(self) -> Search:
-        """Open the study in Optuna's database, to write to it. There must be an attempt."""
-        return Search(self.project.optuna, self.config, self.attempts[0].spec.data)
-
-
-def _own_runs(history: StudyHistory | None, runs: Sequence[StoredRun]) -> Iterator[StoredRun]:
-    """Yield the runs that Optuna's study has noted, those with its tag (older ones have none), and reproductions."""
-    noted = {attempt.run_id for attempt in history.attempts} if history else set()
-    for run in runs:
-        tag = run.tags.get("poolstudy.book", "")
-        tagged = tag == (history.study_uid if history else "") and (tag or run.kind == "study")
-        if tagged or run.kind == "reproduction" or run.run_id in noted:
-            yield run
-
-
-def recover_study(study: StudyState) -> None:
-    """End what a crash left open, as a study's start does, except what is still to be rendered.
-
-    Raises:
-        PoolstudyError: the study's configuration is not what it was, or a store cannot be written.
-    """
-    search, tracker = study.search(), study.tracker()
-    uploader = Uploader(tracker)
-    try:
-        for folder in recover(search, tracker, study.staging):
-            if folder.result is None:
-                uploader.add(folder)
-                uploader.finish(folder)
-        if not uploader.flush(_PATIENCE):
-            raise StoreError(f"MLflow's store {study.uri} does not answer", "one that does", "try again later")
-        for attempt, run_id in uploader.drain_opened():
-            search.opened_run(attempt, run_id)
-    finally:
-        uploader.close()
-        search.close()
+    def _recover(self) -> None:
+        """End what a crash left open, as a study's start does, except what is still to be rendered."""
+        with contextlib.ExitStack() as stack:
+            search = Search(self.project.optuna, self.config, self.attempts[0].spec.data)  # there is an attempt
+            stack.callback(search.close)
+            tracker = self.tracker()
+            uploader = Uploader(tracker)
+            stack.callback(uploader.close)
+            for folder in recover(search, tracker, self.staging):
+                if folder.result is None:
+                    uploader.add(folder)
+                    uploader.finish(folder)
+            if not uploader.flush(_PATIENCE):
+                raise StoreError(f"MLflow's store {self.uri} does not answer", "one that does", "try again later")
+            for attempt, run_id in uploader.drain_opened():
+                search.opened_run(attempt, run_id)

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from poolstudy.checks.finding import SETUP, Finding, Mark, some
@@ -36,8 +36,7 @@ _LOG_LINE = re.compile(r"(?:^|\s)([IWEF])(?:\d{4}|\s).*\.cc:\d+\] (.*)")  # seve
 @contextlib.contextmanager
 def asking_tensorflow(script: str = _LIST) -> Iterator["subprocess.Popen[str]"]:
     """Start a process that asks TensorFlow something and prints JSON: a crash is an answer too."""
-    environment = {"KERAS_BACKEND": "tensorflow"} | os.environ
-    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # keep its reasons
+    environment = {"KERAS_BACKEND": "tensorflow"} | os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0"}  # keep its reasons
     command, pipe = [sys.executable, "-c", script], subprocess.PIPE
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, errors="replace", env=environment)
     try:
@@ -53,15 +52,14 @@ def tensorflow(asked: "subprocess.Popen[str]", execution: ExecutionSection, tryi
     if answer is None:
         yield Finding("error", "TensorFlow", err, f"{SETUP}, on a processor that TensorFlow is built for")
         return
-    listed, build = [Device(**gpu) for gpu in answer["gpus"]], answer["build"]
-    tried = _tried(listed, trying)
-    sight = inspect_machine(build)
-    yield from (_gpu(gpu, execution, sight, none_works=all(one.problem for one in tried)) for gpu in tried)
+    tried, sight = _tried([Device(**gpu) for gpu in answer["gpus"]], trying), inspect_machine(answer["build"])
+    needed = execution.require_gpu and all(gpu.problem for gpu in tried)
+    yield from (_gpu(gpu, sight, "error" if needed else "warning") for gpu in tried)
     _, wrong = visible_cards(sight)
-    if listed and wrong:
+    if tried and wrong:
         found = f"CUDA_VISIBLE_DEVICES={sight.visible!r}: there is no card {wrong}, so the cards after it are hidden"
         yield Finding("warning", "TensorFlow", found, "name cards by number, as nvidia-smi lists them, or by UUID")
-    if not listed:
+    if not tried:
         yield _without_gpu(sight, reason(err), execution)
 
 
@@ -88,31 +86,29 @@ def _tried(listed: Sequence[Device], trying: str) -> list[Device]:
     ]
 
 
-def _gpu(gpu: Device, execution: ExecutionSection, sight: Sight, *, none_works: bool) -> Finding:
+def _gpu(gpu: Device, sight: Sight, mark: Mark) -> Finding:
+    """Return a finding about a listed GPU; `mark` is for one that cannot be used."""
     if gpu.problem:
         why, remedy = why_unusable(gpu.description, gpu.problem, sight)
-        mark: Mark = "error" if none_works and execution.require_gpu else "warning"
         found = f"GPU at /device:{gpu.name} ({gpu.description}) cannot be used: {why}"
         return Finding(mark, "TensorFlow", found, remedy)
-    facts = [f"compute capability {gpu.compute_capability}"] if gpu.compute_capability else []
+    facts = [f"Found GPU at: /device:{gpu.name} ({gpu.description})"]
+    if gpu.compute_capability:
+        facts.append(f"compute capability {gpu.compute_capability}")
     if card := nvidia.card_at(gpu.bus):
         facts += [f"{card.free / 1e9:.1f} of {card.memory / 1e9:.1f} GB free", f"driver {card.driver}"]
-    facts += _versions(sight.build)
-    return Finding("ok", "TensorFlow", ", ".join([f"Found GPU at: /device:{gpu.name} ({gpu.description})", *facts]))
-
-
-def _versions(build: Mapping[str, object]) -> list[str]:
-    """Return the versions that TensorFlow was built with; the installed libraries may be newer."""
-    names = {"CUDA": build.get("cuda_version"), "cuDNN": build.get("cudnn_version")}
-    return [f"built with {name} {version}" for name, version in names.items() if version]
+    for library, key in (("CUDA", "cuda_version"), ("cuDNN", "cudnn_version")):  # the installed ones may be newer
+        if version := sight.build.get(key):
+            facts.append(f"built with {library} {version}")
+    return Finding("ok", "TensorFlow", ", ".join(facts))
 
 
 def _without_gpu(sight: Sight, message: str, execution: ExecutionSection) -> Finding:
     why, remedy = why_no_gpu(sight, message)
     if execution.require_gpu:
         return Finding("error", "TensorFlow", f"{why}, and execution.require_gpu=true", f"{remedy}; or leave it out")
-    cpus = len(placements(execution, [], cores(), 1, {}))
-    workers, threads = some(cpus, "worker"), some(execution.threads_per_worker, "thread")
+    workers = some(len(placements(execution, [], cores(), 1, {})), "worker")
+    threads = some(execution.threads_per_worker, "thread")
     found = f"{why}: training on the CPU ({some(cores(), 'core')}, {workers} of {threads})"
     if sight.driver == nvidia.NO_DRIVER:
         return Finding("ok", "TensorFlow", found)
@@ -121,8 +117,7 @@ def _without_gpu(sight: Sight, message: str, execution: ExecutionSection) -> Fin
 
 def reason(err: str) -> str:
     """Return the last of the most severe messages about GPUs in TensorFlow's stderr; empty if there is none."""
-    messages = [match.groups() for line in err.splitlines() if (match := _LOG_LINE.search(line))]
-    about = [entry for entry in messages if re.search(r"cuda|cudnn|gpu|dlopen|nvidia", entry[1], re.IGNORECASE)]
-    severest = max(("IWEF".index(severity) for severity, _ in about), default=0)
-    last = [text for severity, text in about if "IWEF".index(severity) == severest]
-    return one_line(last[-1]) if last else ""
+    matches = (match for line in reversed(err.splitlines()) if (match := _LOG_LINE.search(line)))
+    about_gpus = (match for match in matches if re.search(r"cuda|cudnn|gpu|dlopen|nvidia", match[2], re.IGNORECASE))
+    last = max(about_gpus, key=lambda match: "IWEF".index(match[1]), default=None)
+    return one_line(last[2]) if last else ""

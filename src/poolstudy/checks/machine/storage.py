@@ -14,8 +14,7 @@ from poolstudy.spec.datasets import DataSettings, IdxData
 from poolstudy.study.startup_estimate import trial_bytes
 from poolstudy.system.formats import size
 
-_GIGABYTE = 1e9
-_LOW = 2 * _GIGABYTE
+_LOW = 2e9  # bytes
 _NOT_YET = "is not made yet: the first study makes it"
 
 
@@ -96,7 +95,7 @@ def disk_space(folder: Path, config: StudyConfig) -> Finding:
     trials = config.study.trials
     free, need = shutil.disk_usage(folder).free, trials * trial_bytes(config)
     takes = f"{some(trials, 'trial takes', 'trials take')} up to {size(need)}"
-    found = f"{free / _GIGABYTE:.1f} GB free at {folder}; {takes}"
+    found = f"{free / 1e9:.1f} GB free at {folder}; {takes}"
     if free < max(need, _LOW):
         return Finding("warning", "disk", found, "free space, or lower study.trials")
     return Finding("ok", "disk", found)

@@ -52,7 +52,8 @@ def _causes(sight: Sight, reason: str) -> Iterator[tuple[str, str]]:
     if not sight.cards:
         yield "NVIDIA's driver has no card", "in a container: start it with its GPUs; else see nvidia-smi and dmesg"
         return
-    names, card = _names(sight.cards), sight.cards[0]
+    card, others = sight.cards[0], len(sight.cards) - 1
+    names = card.name + (f" and {others} more" if others else "")
     seen, wrong = visible_cards(sight)
     if not seen:
         shown = f"CUDA_VISIBLE_DEVICES={sight.visible!r}"
@@ -61,12 +62,12 @@ def _causes(sight: Sight, reason: str) -> Iterator[tuple[str, str]]:
     if sight.build.get("is_cuda_build") is False:
         yield f"{names} here, but this TensorFlow is built for the CPU only", "install one for CUDA (Linux, x86-64)"
     built = str(sight.build.get("cuda_version", ""))
-    wanted = built.partition(".")[0]
-    if wanted.isdecimal() and _version(card.cuda) < (int(wanted), 0):
+    wanted = _numbers(built)[:1]
+    if _numbers(card.cuda) < wanted:
         why = f"{names} here, but its driver ({card.driver}) has CUDA {card.cuda}; TensorFlow is built for {built}"
-        yield why, f"update the driver to one with CUDA {wanted}"
+        yield why, f"update the driver to one with CUDA {wanted[0]}"
     least = _least_capability(sight.build)
-    if all(_version(visible.compute_capability) < least for visible in seen):
+    if all(_numbers(visible.compute_capability) < least for visible in seen):
         have = f"{names} here, of compute capability {card.compute_capability}"
         yield f"{have}; this TensorFlow has code from {least[0]}.{least[1]} on", "use a newer card, or the CPU"
     if not sight.libraries:
@@ -115,17 +116,11 @@ def _for_driver(problem: str) -> str:
     return "train on the CPU, or use a machine with a GPU (in a container: start it with its GPUs)"
 
 
-def _names(cards: Sequence[Card]) -> str:
-    more = f" and {len(cards) - 1} more" if len(cards) > 1 else ""
-    return f"{cards[0].name}{more}"
-
-
-def _least_capability(build: Mapping[str, object]) -> tuple[int, int]:
-    """Return the oldest compute capability that a build has code for; (0, 0) if unknown."""
+def _least_capability(build: Mapping[str, object]) -> list[int]:
+    """Return the oldest compute capability that a build has code for; [] if unknown."""
     versions = re.findall(r"(\d+)(\d)", str(build.get("cuda_compute_capabilities", "")))  # sm_60, sm_100, compute_90
-    return min(((int(major), int(minor)) for major, minor in versions), default=(0, 0))
+    return min(([int(major), int(minor)] for major, minor in versions), default=[])
 
 
-def _version(version: str) -> tuple[int, int]:
-    major, _, minor = version.partition(".")
-    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else (0, 0)
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)]

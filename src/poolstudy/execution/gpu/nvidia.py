@@ -100,19 +100,15 @@ def _card(handle: Any) -> Card:
     cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
     major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
     return Card(
-        name=_text(pynvml.nvmlDeviceGetName(handle)),
-        bus=_address(_text(pynvml.nvmlDeviceGetPciInfo(handle).busId)),
-        uuid=_text(pynvml.nvmlDeviceGetUUID(handle)),
+        name=pynvml.nvmlDeviceGetName(handle),
+        bus=_address(pynvml.nvmlDeviceGetPciInfo(handle).busId),
+        uuid=pynvml.nvmlDeviceGetUUID(handle),
         compute_capability=f"{major}.{minor}",
         memory=int(memory.total),
         free=int(memory.free),
-        driver=_text(pynvml.nvmlSystemGetDriverVersion()),
+        driver=pynvml.nvmlSystemGetDriverVersion(),
         cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
     )
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _address(bus: str) -> str:

@@ -24,8 +24,12 @@ def list_gpus() -> list[Device]:
 
     Call it in a process of its own: it starts CUDA, which does not survive a fork.
     """
-    gpus = tf.config.list_physical_devices("GPU")
-    return [_device(index, tf.config.experimental.get_device_details(gpu)) for index, gpu in enumerate(gpus)]
+    devices = []
+    for index, gpu in enumerate(tf.config.list_physical_devices("GPU")):
+        details = tf.config.experimental.get_device_details(gpu)
+        name, capability = str(details.get("device_name", "GPU")), map(str, details.get("compute_capability", ()))
+        devices.append(Device(name=f"GPU:{index}", description=name, compute_capability=".".join(capability)))
+    return devices
 
 
 def build() -> dict[str, object]:
@@ -88,15 +92,6 @@ def blamed_on(device: str) -> Iterator[None]:
         if not device.startswith("GPU"):
             raise
         raise DeviceError(f"{device} failed: {one_line(error)}", "it to compute", "see nvidia-smi and dmesg") from None
-
-
-def _device(index: int, details: dict[str, object]) -> Device:
-    capability = details.get("compute_capability")
-    return Device(
-        name=f"GPU:{index}",
-        description=str(details.get("device_name", "GPU")),
-        compute_capability=".".join(map(str, capability)) if isinstance(capability, tuple) else "",
-    )
 
 
 def _number(name: str) -> int:
