@@ -115,12 +115,12 @@ class Experiment:
 
 
 def kernels(model: keras.Model) -> dict[str, NDArray[np.float32]]:
-    """The kernel of each layer that has one, by the layer's name."""
+    """Return the kernel of each layer that has one, by the layer's name."""
     return {layer.name: layer.get_weights()[0] for layer in model.layers if layer.get_weights()}
 
 
 def prepare(folder: Path, job: Job) -> None:
-    """Makes both stores and asks for the job's networks."""
+    """Make both stores and ask for the job's networks."""
     mlflow.create_experiment(_NAME, artifact_location=(folder / "artifacts").as_uri())
     study = optuna.create_study(storage=_storage(folder), study_name=_NAME, direction="maximize")
     for network in job.configurations:

@@ -16,7 +16,7 @@ VALIDATION_BATCH = 500
 
 
 class EpochRunner:
-    """Trains a model and validates it.
+    """Training and validation of a model, epoch by epoch.
 
     A training epoch is one call: nothing returns to Python within it and nothing is copied to the device but its order.
 

@@ -17,7 +17,7 @@ from poolstudy.spec.records import EpochRecord, StopReason, TrialResult, TrialSp
 from poolstudy.training.epochs import EpochRunner
 
 OnEpoch = Callable[[EpochRecord], bool]
-"""Told of each epoch as it ends; answers whether to prune the trial now."""
+"""Called with each epoch as it ends; returns whether to prune the trial now."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class TrainedTrial:
     """A trial that ended at least one epoch: its result, and the model with its best weights.
 
     Attributes:
-        probabilities: what the model answers to the validation images, (N, classes), float32.
+        probabilities: the model's predictions of the validation images, (N, classes), float32.
     """
 
     result: TrialResult
@@ -74,7 +74,7 @@ def train(spec: TrialSpec, data: SearchData, on_epoch: OnEpoch = lambda _: False
 
 
 class _Progress:
-    """How a trial goes: its records so far, and the weights and answers of the best of them.
+    """The records of a trial so far, and the weights and predictions of the best of them.
 
     Args:
         model: whose weights are kept.
@@ -94,7 +94,7 @@ class _Progress:
     def record(
         self, epoch: int, seconds: float, values: dict[str, float], predictions: NDArray[np.float32], patience: int
     ) -> bool:
-        """Takes an epoch's values, and its answers to the validation images; whether another epoch is of use."""
+        """Record an epoch and its predictions of the validation images; return whether to train another one."""
         strange = [f"{name} is {value} in epoch {epoch}" for name, value in values.items() if not np.isfinite(value)]
         if strange:
             self.failure = strange[0]
@@ -119,7 +119,7 @@ class _Progress:
 
 
 def _run(spec: TrialSpec, data: SearchData, model: keras.Model, progress: _Progress) -> None:
-    """Trains until it stops, and restores the weights of the least validation loss, however it ends."""
+    """Train until it stops, and restore the weights of the least validation loss, however it ends."""
     try:
         epochs = EpochRunner(
             model,
