@@ -191,13 +191,15 @@ def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":
     )
 
 
-def wait_for(process: "subprocess.Popen[str]", text: str) -> None:
-    """Waits until the command says a line with the text."""
+def wait_for(process: "subprocess.Popen[str]", *texts: str) -> None:
+    """Waits until the command has said each of the texts, in any order."""
     assert process.stdout is not None
+    unsaid = set(texts)
     for line in process.stdout:
-        if text in line:
+        unsaid -= {text for text in unsaid if text in line}
+        if not unsaid:
             return
-    raise AssertionError(f"ended without saying {text!r}: {process.stderr.read() if process.stderr else ''}")
+    raise AssertionError(f"ended without saying {unsaid}: {process.stderr.read() if process.stderr else ''}")
 
 
 def kill_at(root: Path, text: str, *arguments: str) -> None:

@@ -73,8 +73,8 @@ def test_the_fewest_workers_within_five_percent_of_the_highest_rate_are_best() -
 
 
 def test_without_a_gpu_it_says_why_and_how_to_prove_it() -> None:
-    with pytest.raises(DeviceError, match="^no NVIDIA driver; mend it; expected a GPU; --cpu proves"):
-        gpu._gpu(Found(lines=("no NVIDIA driver; mend it",)))
+    with pytest.raises(DeviceError, match="^no NVIDIA driver; install it; expected a GPU; --cpu proves"):
+        gpu._gpu(Found(lines=("no NVIDIA driver; install it",)))
     assert gpu._gpu(Found(gpus=(Device(name="GPU:3"),))) == Device(name="GPU:3")
 
 

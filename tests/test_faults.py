@@ -211,8 +211,7 @@ def test_deleted_artifacts_are_reported_and_the_study_goes_on(project: Path) -> 
     with start(project, *ONE, "study.trials=3") as study:
         wait_for(study, "trial-0001  epoch 1/3")
         with deleting(project / "mlruns" / "artifacts"):
-            wait_for(study, "mlruns/artifacts/tiny was deleted")
-            wait_for(study, "trial-0002  epoch 1/3")
+            wait_for(study, "mlruns/artifacts/tiny was deleted", "trial-0002  epoch 1/3")
         _, err = study.communicate(timeout=180)
     assert (study.returncode, err) == (0, "")
     assert states(project) == ["complete"] * 3
